@@ -1,0 +1,102 @@
+"""How fast the loop's web side is: `make bench`. Real files, a real database, medians of interleaved rounds.
+
+Each round does every measurement once, so that a busy moment of the machine touches all of them alike.
+Rows are made with a fixed seed. Nothing here fails: it prints, and bench/README.md keeps the last figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from curator import create_app, database, duplicates, exports, imports, search, versions
+from curator.search import Selection
+
+
+def make_rows(count: int, seed: int = 1) -> Iterator[str]:
+    """Yield JSON lines of questions of about 10 and answers of about 40 words, no two of them alike."""
+    rng = random.Random(seed)
+    words = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in ("n", "r", "s", "la", "to", "ri", "me")]
+    for number in range(count):
+        question = f"{' '.join(rng.choices(words, k=10))} {number}?"
+        yield json.dumps({"question": question, "answer": " ".join(rng.choices(words, k=40)) + "."}) + "\n"
+
+
+def measure(pairs: int, folder: Path) -> dict[str, float]:
+    """Do everything once on a fresh database. Return seconds by name."""
+    source = folder / "rows.jsonl"
+    if not source.exists():
+        with source.open("w") as file:
+            file.writelines(make_rows(pairs))
+    home = Path(tempfile.mkdtemp(dir=folder))
+    app = create_app({"CURATOR_HOME": str(home), "DATABASE_URL": f"sqlite:///{home / 'bench.db'}"})
+    took: dict[str, float] = {}
+
+    def clock(name: str, act: Callable[[], object]) -> None:
+        start = time.perf_counter()
+        act()
+        took[name] = time.perf_counter() - start
+
+    database.engine(app)
+    with database.open_session(app) as session:
+        clock("import", lambda: imports.apply(session, source, by="bench"))
+        clock("import again", lambda: imports.apply(session, source, by="bench"))
+        clock("export", lambda: exports.write_file(exports.lines(session, Selection()), folder / "out.jsonl"))
+        clock("search", lambda: search.page(session, Selection(query="bana mela")))
+        clock("last page", lambda: search.page(session, Selection(), after=pairs - 60))
+        clock("duplicates", lambda: duplicates.find_clusters(session))
+        clock("freeze", lambda: versions.freeze(session, Selection(), by="bench"))
+    client = app.test_client()
+    client.get("/pairs/")
+    clock("page of the list", lambda: client.get("/pairs/"))
+    database.engine(app).dispose()
+    return took
+
+
+def help_seconds(*command: str) -> float:
+    """Return how long a command takes to print its help, in a process of its own."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-m", *command, "--help"], check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Measure, and print a table for bench/README.md."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--pairs", type=int, nargs="+", default=[1_000, 10_000], help="sizes of the data set")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    print(f"Python {platform.python_version()}, {platform.machine()}, {options.rounds} rounds, medians\n")
+    print("| what | " + " | ".join(f"{pairs:,} pairs" for pairs in options.pairs) + " |")
+    print("|---|" + "---|" * len(options.pairs))
+    with tempfile.TemporaryDirectory() as folder:
+        rounds: list[list[dict[str, float]]] = []
+        for _ in range(options.rounds):
+            here = []
+            for pairs in options.pairs:
+                place = Path(folder) / str(pairs)
+                place.mkdir(exist_ok=True)
+                here.append(measure(pairs, place))
+            rounds.append(here)
+    for name in rounds[0][0]:
+        medians = [statistics.median(r[i][name] for r in rounds) for i in range(len(options.pairs))]
+        print(f"| {name} | " + " | ".join(f"{seconds:.3f} s" for seconds in medians) + " |")
+    for command in (("flask", "--app", "curator"), ("trainer",)):
+        seconds = statistics.median(help_seconds(*command) for _ in range(5))
+        print(f"| `{' '.join(command)} --help` |{' |' * (len(options.pairs) - 1)} {seconds:.3f} s |")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"\nPeak memory: {peak:,.0f} MiB, all of the above in one process.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""What every command does alike: find its app, open the database, name a selection, print."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+from flask import Flask, current_app
+from flask.cli import ScriptInfo
+
+from curator.errors import UserError
+from curator.words import STATUSES
+
+if TYPE_CHECKING:
+    from curator.search import Selection
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def stand_in() -> None:
+    """Let `flask` itself use the curator where no other app is named: `flask run` and `--help` work in any folder.
+
+    Flask loads the commands of its plugins before it looks for an app, so this is early enough.
+    """
+    context = click.get_current_context(silent=True)
+    info = context.find_object(ScriptInfo) if context else None
+    stranger = any(Path(name).is_file() for name in ("wsgi.py", "app.py"))  # what Flask would take
+    if info and info.app_import_path is None and info.create_app is None and not stranger:
+        info.create_app = make_app
+
+
+def make_app() -> Flask:
+    """Make the curator; where it is about to serve, say where it keeps its data."""
+    context = click.get_current_context()
+    if context.parent is None:
+        # No command is chosen yet: `flask --help` only asks which commands an app brings, and ours are plugins.
+        return Flask("curator")
+    from curator import create_app, database
+
+    app = create_app()
+    if context.info_name == "run":
+        say(f"Curator keeps its data in {database.describe(database.engine(app))}")
+    return app
+
+
+def on_curator(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a command inside the app that --app names or, where none is named, inside the curator.
+
+    What the user can put right is printed after `Error:` and exits with 1.
+    """
+
+    @click.pass_context
+    def run(context: click.Context, *args: Any, **kwargs: Any) -> Any:
+        info = context.ensure_object(ScriptInfo)
+        if info.app_import_path is None and info.create_app is None:
+            info.create_app = make_app
+        try:
+            with info.load_app().app_context():
+                return context.invoke(command, *args, **kwargs)
+        except UserError as error:
+            refuse(error)
+        except BrokenPipeError:  # `flask export | head`: the reader has had enough
+            sys.stderr.close()
+            context.exit(1)
+
+    return functools.update_wrapper(run, command)
+
+
+def refuse(error: UserError) -> NoReturn:
+    """Print what is wrong as click does, and exit with 1."""
+    raise click.ClickException(str(error)) from error
+
+
+def with_session(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command a session on the database, closed when it ends."""
+
+    @on_curator
+    def run(*args: Any, **kwargs: Any) -> Any:
+        from curator import database
+
+        with database.open_session(current_app) as session:
+            return command(session, *args, **kwargs)
+
+    return functools.update_wrapper(run, command)
+
+
+def selecting(command: Function) -> Function:
+    """Add the options that say which pairs, as every page has them in its address."""
+    for option in (
+        click.option("--trash", is_flag=True, help="Those in the trash."),
+        click.option("--query", metavar="TEXT", help='Full text, as in the search field: refund "late fee".'),
+        click.option("--source", help="Only this source."),
+        click.option("--tag", help="Only with this tag."),
+        click.option("--status", multiple=True, type=click.Choice(STATUSES), help="May stand several times."),
+        click.option("--dataset", metavar="NAME", help="Only this data set; all of them without it."),
+    ):
+        command = option(command)
+    return command
+
+
+def selection_of(options: dict[str, Any]) -> Selection:
+    """Take the options of `selecting` out of a command's options, as a selection."""
+    from curator.search import Selection
+
+    taken = {name: options.pop(name) for name in ("dataset", "tag", "source", "query", "trash")}
+    return Selection(statuses=tuple(options.pop("status")), **taken)
+
+
+def who() -> str:
+    """Return the name that changes are attributed to."""
+    return str(current_app.config["CURATOR_USER"])
+
+
+def say(text: str) -> None:
+    """Print words about a result, which are no result themselves."""
+    click.echo(text, err=True)
+
+
+def as_json(value: Any) -> None:
+    """Print a result for a script."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+@contextlib.contextmanager
+def progress(noun: str) -> Iterator[Callable[[int], None]]:
+    """Show how far a long act is, on one line of standard error, where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda number: None
+        return
+    start = time.monotonic()
+
+    def show(number: int) -> None:
+        rate = number / max(time.monotonic() - start, 1e-3)
+        click.echo(f"\r{number:,} {noun}, {rate:,.0f} a second \x1b[K", err=True, nl=False)
+
+    try:
+        yield show
+    finally:
+        click.echo("\r\x1b[K", err=True, nl=False)
+
+
+def count_of(number: int, noun: str = "pair") -> str:
+    """Return "1 pair", "1,284 pairs"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def print_lines(lines: Iterable[str]) -> int:
+    """Write lines to standard output as UTF-8 with plain line ends, whatever the terminal's locale."""
+    out = sys.stdout.buffer
+    number = 0
+    for line in lines:
+        out.write(line.encode("utf-8"))
+        number += 1
+    out.flush()
+    return number
+
+
+def shortened(text: str, width: int = 90) -> str:
+    """Return the beginning of a text on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= width else line[: width - 1] + "…"

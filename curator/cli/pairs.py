@@ -1,0 +1,306 @@
+"""Pairs in and out, cleaned and counted: import, export, preferences, duplicates, clean, undo, stats."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from flask import current_app
+
+from curator.cli.door import (
+    as_json,
+    count_of,
+    print_lines,
+    progress,
+    say,
+    selecting,
+    selection_of,
+    shortened,
+    who,
+    with_session,
+)
+from curator.errors import UserError
+from curator.formats import FORMATS
+from curator.words import SPLITS
+
+if TYPE_CHECKING:  # a command imports what it needs when it runs: `flask --help` is quick
+    from sqlalchemy.orm import Session
+
+
+@click.command("import")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--dataset", metavar="NAME", help="Data set to add to; made if it is new. Without it: main.")
+@click.option("--map", "mapping", multiple=True, metavar="FIELD=COLUMN", help="As in: --map answer=Reply.")
+@click.option("--skip-refused", is_flag=True, help="Leave out rows that can't be used; else nothing is imported.")
+@click.option("--dry-run", is_flag=True, help="Say what would happen, and change nothing.")
+@click.option("--json", "json_", is_flag=True, help="The counts as JSON.")
+@with_session
+def import_(
+    session: Session,
+    files: tuple[Path, ...],
+    dataset: str | None,
+    mapping: tuple[str, ...],
+    skip_refused: bool,
+    dry_run: bool,
+    json_: bool,
+) -> None:
+    """Add the pairs of CSV and JSON-lines files. What is there already is not added twice.
+
+    Question and answer are found by their usual names; OpenAI's `messages` keep system and earlier
+    turns. Each file is one change, undone with the number that is printed.
+
+    Example: flask import faq.csv --dataset support
+    """
+    from curator import imports
+    from curator.pairs import DEFAULT_DATASET
+
+    columns = {}
+    for pair in mapping:
+        field, equals, column = pair.partition("=")
+        if not equals or not column:
+            raise UserError(f"--map {pair} names no column. Write it as: --map answer=COLUMN")
+        columns[field.strip()] = column
+    counts = []
+    for file in files:
+        if dry_run:
+            done = imports.plan(session, file, dataset=dataset or DEFAULT_DATASET, mapping=columns)
+        else:
+            with progress("rows") as show:
+                done = imports.apply(
+                    session, file, by=who(), dataset=dataset or DEFAULT_DATASET, mapping=columns,
+                    skip_refused=skip_refused, on_progress=show,
+                )  # fmt: skip
+        counts.append(
+            {"file": str(file), "dataset": done.dataset, "rows": done.total, "new": done.new,
+             "identical": done.identical, "refused": [{"line": r.line, "reason": r.reason} for r in done.refused],
+             "changeset": done.changeset.id if done.changeset else None}
+        )  # fmt: skip
+        for refusal in done.refused:
+            say(f"{done.name} line {refusal.line} {refusal.reason}")
+        if json_:
+            continue
+        would = "would be " if dry_run else ""
+        click.echo(
+            f"{done.name} ({done.kind}): {count_of(done.total, 'row')}, {done.new:,} {would}added to {done.dataset}, "
+            f"{done.identical:,} there already, {len(done.refused):,} refused."
+        )
+        if done.unread:
+            say(f"Not read, for want of a place: {', '.join(done.unread)}.")
+        if done.changeset:
+            say(f"Undo it with: flask undo {done.changeset.id}")
+    if json_:
+        as_json(counts)
+
+
+@click.command()
+@click.option("--jsonl", "kind", flag_value="jsonl", default="jsonl", help="One JSON object a line (the default).")
+@click.option("--csv", "kind", flag_value="csv", help="A table for a spreadsheet, which imports again.")
+@click.option("--format", "shape", type=click.Choice(list(FORMATS)), default="messages", show_default=True,
+              help="Shape of a JSON line.")  # fmt: skip
+@click.option("--preferences", is_flag=True, help="Chosen and rejected answers, from ratings, instead of pairs.")
+@click.option("-o", "--output", metavar="PATH", help="A file, written whole or not at all; FOLDER/ for a version.")
+@click.option("--version", "number", type=int, help="The frozen text of this version.")
+@click.option("--split", type=click.Choice(SPLITS), help="Only this split of the version.")
+@selecting
+@with_session
+def export(
+    session: Session,
+    kind: str,
+    shape: str,
+    preferences: bool,
+    output: str | None,
+    number: int | None,
+    split: str | None,
+    **options: Any,
+) -> None:
+    """Write pairs for training, to standard output or a file.
+
+    The same selection gives the same bytes. Without one: every pair that is neither rejected nor in the
+    trash, in order of their numbers. A line is {"messages": [...]}, which OpenAI's fine-tuning, TRL,
+    axolotl and LLaMA-Factory read.
+
+    \b
+    Examples: flask export --jsonl > pairs.jsonl
+              flask export --version 3 -o exports/v3/
+    """
+    from curator import exports, reviews
+    from curator.search import Selection
+
+    selection = selection_of(options)
+    if number is None and split:
+        raise UserError("--split needs --version, as only a version is split. Make one with: flask freeze")
+    if number is not None and (selection != Selection() or kind == "csv"):
+        raise UserError("--version is exported as it was frozen: leave out the other selections and --csv.")
+    if output and output.endswith(("/", "\\")):
+        if number is None or split:
+            raise UserError("A folder takes a whole version: flask export --version N -o FOLDER/")
+        manifest = exports.write_folder(session, number, Path(output), shape)
+        for name, file in manifest["files"].items():
+            click.echo(f"{Path(output) / name}: {count_of(file['lines'], 'line')}")
+        say(f"Train on it with: python -m trainer run {output}")
+        return
+    if preferences:
+        lines: Iterable[str] = (json.dumps(p, ensure_ascii=False) + "\n" for p in reviews.preferences(session))
+    elif number is not None:
+        lines = exports.version_lines(session, number, split, shape)
+    elif kind == "csv":
+        lines = exports.csv_lines(session, selection)
+    else:
+        lines = exports.lines(session, selection, shape)
+    if output:
+        written, digest = exports.write_file(lines, Path(output))
+        say(f"{output}: sha256 {digest}")
+    else:
+        written = print_lines(lines)
+    written -= kind == "csv" and not preferences
+    drafts = exports.count(session, selection).drafts if number is None and not preferences else 0
+    note = f", {drafts:,} of them drafts that nobody approved yet" if drafts else ""
+    say(f"{count_of(written, 'line')}{note}.")
+
+
+@click.command("preferences")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="A file, written whole or not at all.")
+@click.pass_context
+def preferences(context: click.Context, output: Path | None) -> None:
+    """Write chosen and rejected answers, from ratings.
+
+    The same as flask export --preferences: a correction is chosen over what it corrected.
+
+    Example: flask preferences -o preferences.jsonl
+    """
+    context.invoke(export, preferences=True, output=str(output) if output else None, status=())
+
+
+@click.command()
+@click.option("--dataset", metavar="NAME", help="Only this data set; without it, each by itself.")
+@click.option("--threshold", type=float, default=0.8, show_default=True, help="Jaccard similarity, 0.5 to 1.")
+@click.option("--resolve", type=click.Choice(["keep-best"]), help="Trash all but the best of each cluster.")
+@click.option("--dry-run", is_flag=True, help="With --resolve: say what would be trashed, and change nothing.")
+@click.option("--json", "json_", is_flag=True, help="The clusters as JSON.")
+@with_session
+def duplicates(
+    session: Session, dataset: str | None, threshold: float, resolve: str | None, dry_run: bool, json_: bool
+) -> None:
+    """Find pairs that say the same, and keep the best of them.
+
+    Similarity is the share of three-word runs that two pairs have in common. A pair goes only if it
+    is itself that similar to the one that stays: approved before draft, then the longer answer.
+
+    Example: flask duplicates --threshold 0.9 --resolve keep-best
+    """
+    from curator import duplicates as noun
+
+    clusters = noun.find_clusters(session, dataset, threshold)
+    surplus = sum(len(cluster.similarities) for cluster in clusters)
+    if json_:
+        as_json([
+            {"keep": c.pairs[0].id, "similar": [{"pair": p.id, "similarity": round(s, 4)}
+                                                for p, s in zip(c.pairs[1:], c.similarities, strict=True)]}
+            for c in clusters
+        ])  # fmt: skip
+    else:
+        for cluster in clusters:
+            click.echo(f"      keep {cluster.pairs[0].id:>6}  {shortened(cluster.pairs[0].question)}")
+            for pair, similarity in zip(cluster.pairs[1:], cluster.similarities, strict=True):
+                click.echo(f"{similarity:10.2f} {pair.id:>6}  {shortened(pair.question)}")
+    say(f"{count_of(len(clusters), 'cluster')} above {threshold:g}, {count_of(surplus)} too many.")
+    if not clusters or dry_run:
+        return
+    if resolve:
+        choices = [(c.pairs[0].id, [p.id for p in c.pairs[1:]]) for c in clusters]
+        changeset = noun.resolve(session, choices, who())
+        say(f"Trashed {count_of(surplus)}. Undo it with: flask undo {changeset.id}")
+    else:
+        say("Keep the best of each with: --resolve keep-best")
+
+
+@click.command()
+@click.option(
+    "--rule",
+    "rules",
+    multiple=True,
+    metavar="NAME",
+    help="html, whitespace, boilerplate or remove:TEXT; may stand several times. Without it: the first two.",
+)
+@click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@click.option("--json", "json_", is_flag=True, help="The counts as JSON.")
+@selecting
+@with_session
+def clean(session: Session, rules: tuple[str, ...], dry_run: bool, json_: bool, **options: Any) -> None:
+    """Clean texts by rules, as one change that can be undone.
+
+    Example: flask clean --rule html --rule "remove:Thank you for contacting us." --dry-run
+    """
+    from curator import cleaning
+
+    selection, names = selection_of(options), rules or ("html", "whitespace")
+    found = cleaning.preview(session, names, selection, limit=5)
+    counts = {"rows": found.rows, "rules": found.counts, "left_alone": found.emptied, "changeset": None}
+    if not json_:
+        for change in found.changes if dry_run else ():
+            click.echo(f"pair {change.pair.id} {change.field}\n  - {change.before!r}\n  + {change.after!r}")
+        for rule, rows in found.counts.items():
+            click.echo(f"{rule}: {count_of(rows)}")
+        if found.emptied:
+            say(f"{count_of(found.emptied)} would be left empty, and stay as they are.")
+    if not dry_run:
+        changeset = cleaning.apply(session, names, selection, who())
+        if changeset:
+            counts["changeset"] = changeset.id
+            say(f"Cleaned {count_of(changeset.rows)}. Undo it with: flask undo {changeset.id}")
+        else:
+            say("Nothing to clean.")
+    if json_:
+        as_json(counts)
+
+
+@click.command()
+@click.argument("changeset", type=int)
+@with_session
+def undo(session: Session, changeset: int) -> None:
+    """Take back one change: an import, an edit, a cleaning. Pairs that changed since are left alone.
+
+    Example: flask undo 12
+    """
+    from curator import history
+
+    done = history.undo(session, changeset, who())
+    click.echo(f"Undid change {changeset}: {count_of(done.changeset.rows)} as before.")
+    if done.left:
+        numbers = ", ".join(map(str, done.left[:20])) + (" …" if len(done.left) > 20 else "")
+        say(f"Left alone, because they changed since: {numbers}.")
+
+
+@click.command()
+@click.option("--json", "json_", is_flag=True, help="The counts as JSON.")
+@with_session
+def stats(session: Session, json_: bool) -> None:
+    """Say how much is there, of what.
+
+    Example: flask stats
+    """
+    from curator import database, pairs, reviews, runs, search
+    from curator import versions as noun
+    from curator.search import Selection
+
+    facets = search.facets(session, Selection())
+    rated, samples = reviews.progress(session, who())
+    facts: dict[str, Any] = {
+        "database": database.describe(database.engine(current_app)),
+        "datasets": dict(pairs.datasets(session)), "statuses": facets.statuses,
+        "trash": search.count(session, Selection(trash=True)),
+        "versions": noun.count(session), "runs": runs.count(session), "samples": samples, "rated": rated,
+    }  # fmt: skip
+    if json_:
+        as_json(facts)
+        return
+    click.echo(f"database  {facts['database']}")
+    for name, number in facts["datasets"].items():
+        click.echo(f"data set  {name}: {count_of(number)}")
+    for status, number in facets.statuses.items():
+        click.echo(f"{status:<9} {number:,}")
+    for name in ("trash", "versions", "runs", "samples", "rated"):
+        click.echo(f"{name:<9} {facts[name]:,}")

@@ -1,0 +1,44 @@
+"""The database and the settings: init-db, settings."""
+
+from __future__ import annotations
+
+import click
+from flask import current_app
+
+from curator import settings
+from curator.cli.door import on_curator
+
+
+@click.command("init-db")
+@on_curator
+def init_db() -> None:
+    """Make the tables, or bring old ones up to date.
+
+    A new database gets its tables by itself; this is for one that an older Curator made.
+
+    Example: flask init-db
+    """
+    from curator import database
+
+    opened = database.connect(current_app)
+    made, wanted = database.revisions(opened)
+    if made != wanted:
+        database.upgrade(opened)
+    state = "is up to date" if made == wanted else "is ready" if made is None else f"went from {made} to {wanted}"
+    click.echo(f"The database {database.describe(opened)} {state}.")
+
+
+@click.command("settings")
+@on_curator
+def settings_() -> None:
+    """List the settings and their values.
+
+    Example: flask settings
+    """
+    from curator import database
+
+    for setting in settings.SETTINGS:
+        value = current_app.config[setting.name]
+        if setting.name == "DATABASE_URL":
+            value = database.describe_url(value)  # without its password
+        click.echo(f"{setting.name}={value}\n    {setting.about}\n    default: {setting.default}")

@@ -1,0 +1,17 @@
+"""Bytes in, rows out, and back. Knows files and fields; knows no database and no browser."""
+
+from curator.formats.files import Reading, Record, Refusal, read
+from curator.formats.shapes import FORMATS, Columns, Row, find_columns, to_line, to_row
+
+__all__ = [
+    "FORMATS",
+    "Columns",
+    "Reading",
+    "Record",
+    "Refusal",
+    "Row",
+    "find_columns",
+    "read",
+    "to_line",
+    "to_row",
+]

@@ -1,0 +1,306 @@
+"""The tables, and how a database is opened. Knows SQLAlchemy; knows no rule of the nouns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship, sessionmaker
+
+from curator.words import STATUSES
+
+
+def now() -> datetime:
+    """Return the current moment in UTC."""
+    return datetime.now(UTC)
+
+
+class UTCDateTime(sa.TypeDecorator[datetime]):
+    """A moment in UTC. SQLite forgets the zone of what it stores, so it is put back on the way out."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+class Base(DeclarativeBase):
+    metadata = sa.MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UTCDateTime, dict[str, Any]: sa.JSON, list[Any]: sa.JSON, str: sa.Text}
+
+
+class Dataset(Base):
+    """A named collection of pairs."""
+
+    __tablename__ = "dataset"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Pair(Base):
+    """One question and its answer, with what came before: the system message and the earlier turns.
+
+    Written through `history` alone, so that every change can be seen and undone.
+    """
+
+    __tablename__ = "pair"
+    __table_args__ = (
+        sa.CheckConstraint(f"status IN {STATUSES}", name="status"),
+        sa.Index("ix_pair_dataset_fingerprint", "dataset_id", "fingerprint"),
+        # Never gives an id a second time: a run or a revision that names a pair names it for ever.
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    dataset_id: Mapped[int] = mapped_column(sa.ForeignKey("dataset.id"))
+    system: Mapped[str] = mapped_column(default="")
+    history: Mapped[list[Any]] = mapped_column(default=list)  # earlier turns: [{"role": …, "content": …}]
+    question: Mapped[str]
+    answer: Mapped[str]
+    status: Mapped[str] = mapped_column(default="draft", index=True)
+    tags: Mapped[list[Any]] = mapped_column(default=list)
+    source: Mapped[str] = mapped_column(default="")
+    notes: Mapped[str] = mapped_column(default="")
+    fingerprint: Mapped[str] = mapped_column(index=True)
+    trashed: Mapped[bool] = mapped_column(default=False)
+    revision: Mapped[int] = mapped_column(default=1)  # 1 when added, one more with each change
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    created_by: Mapped[str]
+    updated_at: Mapped[datetime] = mapped_column(default=now)
+    updated_by: Mapped[str]
+
+    dataset: Mapped[Dataset] = relationship()
+
+
+class Changeset(Base):
+    """One act on one or many pairs: who, when, why. What can be undone is undone by changeset."""
+
+    __tablename__ = "changeset"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    action: Mapped[str]  # a verb in the past: "added", "edited", "imported", "trashed", "cleaned" …
+    reason: Mapped[str] = mapped_column(default="")
+    by: Mapped[str]
+    at: Mapped[datetime] = mapped_column(default=now)
+    rows: Mapped[int] = mapped_column(default=0)  # how many pairs it changed
+    undoes_id: Mapped[int | None] = mapped_column(sa.ForeignKey("changeset.id"), unique=True)
+
+    undone: bool = False  # whether it was taken back; `history.recent` finds out
+
+
+class Revision(Base):
+    """What one changeset replaced in one pair.
+
+    `before` holds the old values of the fields that changed, None where the pair was added by it.
+    The new values stand in the pair or in the `before` of a later revision: each text is kept once.
+    """
+
+    __tablename__ = "revision"
+
+    pair_id: Mapped[int] = mapped_column(sa.ForeignKey("pair.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)  # the pair's revision after this change
+    changeset_id: Mapped[int] = mapped_column(sa.ForeignKey("changeset.id"), index=True)
+    before: Mapped[dict[str, Any] | None] = mapped_column(sa.JSON(none_as_null=True))
+    fingerprint: Mapped[str | None] = mapped_column(index=True)  # the old one, where the text changed
+
+    changeset: Mapped[Changeset] = relationship()
+    pair: Mapped[Pair] = relationship()
+
+
+class Line(Base):
+    """A frozen line: the canonical messages of a pair. Stored once, however many versions hold it."""
+
+    __tablename__ = "line"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(unique=True)
+    messages: Mapped[list[Any]]
+
+
+class Version(Base):
+    """Frozen text: lines in their order with their split. Never changed after it was made."""
+
+    __tablename__ = "version"
+
+    id: Mapped[int] = mapped_column(primary_key=True)  # the number that the user sees
+    name: Mapped[str] = mapped_column(default="")
+    note: Mapped[str] = mapped_column(default="")
+    dataset_id: Mapped[int | None] = mapped_column(sa.ForeignKey("dataset.id"))  # None: all of them
+    fingerprint: Mapped[str] = mapped_column(index=True)  # sha256 over split and fingerprint of each line
+    selection: Mapped[dict[str, Any]]
+    shares: Mapped[dict[str, Any]]  # as asked: {"train": 0.8, …}
+    counts: Mapped[dict[str, Any]]  # as made: {"train": 231, …}
+    seed: Mapped[int]
+    changeset_id: Mapped[int | None] = mapped_column(sa.ForeignKey("changeset.id"))  # the newest it contains
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    created_by: Mapped[str]
+
+    dataset: Mapped[Dataset | None] = relationship()
+
+
+class VersionLine(Base):
+    """One place in a version."""
+
+    __tablename__ = "version_line"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    version_id: Mapped[int] = mapped_column(sa.ForeignKey("version.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    line_id: Mapped[int] = mapped_column(sa.ForeignKey("line.id"), index=True)
+    pair_id: Mapped[int] = mapped_column(sa.ForeignKey("pair.id"), index=True)
+    split: Mapped[str] = mapped_column(sa.String(10))
+
+    line: Mapped[Line] = relationship()
+
+
+class Run(Base):
+    """One training run, as its folder told it."""
+
+    __tablename__ = "run"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(unique=True)  # the id in run.json: importing it again finds it
+    name: Mapped[str]
+    state: Mapped[str]  # running, done, failed, stopped
+    base: Mapped[str]
+    record: Mapped[dict[str, Any]]  # run.json, whole
+    metrics: Mapped[list[Any]] = mapped_column(default=list)  # metrics.jsonl, a dict a step
+    evaluation: Mapped[dict[str, Any]] = mapped_column(default=dict)  # evaluation.json
+    version_id: Mapped[int | None] = mapped_column(sa.ForeignKey("version.id"))
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    imported_at: Mapped[datetime] = mapped_column(default=now)
+
+    version: Mapped[Version | None] = relationship()
+    samples: Mapped[list[Sample]] = relationship(back_populates="run", order_by="Sample.id")
+
+
+class Sample(Base):
+    """What a model answered to one prompt in one run."""
+
+    __tablename__ = "sample"
+    __table_args__ = (sa.UniqueConstraint("run_id", "number", "model"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(sa.ForeignKey("run.id"), index=True)
+    number: Mapped[int]  # the prompt's place in the run; base and tuned answer the same number
+    model: Mapped[str]  # base, tuned
+    fingerprint: Mapped[str] = mapped_column(index=True)
+    pair_id: Mapped[int | None] = mapped_column(sa.ForeignKey("pair.id"), index=True)
+    messages: Mapped[list[Any]]  # the prompt
+    reference: Mapped[str]
+    text: Mapped[str]
+    finish: Mapped[str]  # stop, length
+    tokens: Mapped[int]
+    decoding: Mapped[dict[str, Any]]
+    seed: Mapped[int | None]
+
+    run: Mapped[Run] = relationship(back_populates="samples")
+    pair: Mapped[Pair | None] = relationship()
+
+
+class Loss(Base):
+    """How hard one line was for the base and for the tuned model: mean nats per answer token."""
+
+    __tablename__ = "loss"
+
+    run_id: Mapped[int] = mapped_column(sa.ForeignKey("run.id"), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(primary_key=True)
+    pair_id: Mapped[int | None] = mapped_column(sa.ForeignKey("pair.id"), index=True)
+    split: Mapped[str]
+    tokens: Mapped[int]
+    base_loss: Mapped[float]
+    tuned_loss: Mapped[float]
+
+
+class Rating(Base):
+    """One person's judgement of one sample: stars, a better answer, or both; judging again replaces it."""
+
+    __tablename__ = "rating"
+    __table_args__ = (
+        sa.UniqueConstraint("sample_id", "by"),
+        sa.CheckConstraint("stars BETWEEN 1 AND 5", name="stars"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sample_id: Mapped[int] = mapped_column(sa.ForeignKey("sample.id"), index=True)
+    stars: Mapped[int | None]
+    note: Mapped[str] = mapped_column(default="")
+    correction: Mapped[str] = mapped_column(default="")  # the answer that it should have given
+    by: Mapped[str]
+    at: Mapped[datetime] = mapped_column(default=now)
+
+    sample: Mapped[Sample] = relationship()
+
+
+def to_json(value: Any) -> str:
+    """Write JSON as people and full-text search read it: non-ASCII as it is."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def open_engine(url: str, busy_timeout_seconds: float = 30) -> Engine:
+    """Open a database: SQLite with WAL, foreign keys and a busy timeout, or PostgreSQL as it is."""
+    if not url.startswith("sqlite"):
+        return sa.create_engine(url, pool_pre_ping=True, json_serializer=to_json)
+    engine = sa.create_engine(url, connect_args={"timeout": busy_timeout_seconds}, json_serializer=to_json)
+
+    @sa.event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        # Python's own transaction handling would begin too late for a consistent read: SQLAlchemy begins.
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")  # in WAL mode safe against a killed process
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        # A transaction that reads first and writes later fails at once, whatever the timeout, when
+        # another wrote in between. One that means to write therefore takes its turn at the start.
+        write = connection.get_execution_options().get("write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def make_sessions(engine: Engine) -> sessionmaker[Session]:
+    """Return a maker of sessions; `autoflush` on, nothing expires at commit, so pages can still read."""
+    return sessionmaker(engine, expire_on_commit=False)
+
+
+@contextmanager
+def writing(session: Session) -> Iterator[Session]:
+    """Take the writer's turn, then commit all of the block or none of it.
+
+    What the session had read before may have changed while it waited, so it is read again.
+    """
+    if session.info.get("writing"):  # a noun called by another noun joins its act
+        yield session
+        return
+    session.rollback()
+    session.connection(execution_options={"write": True})
+    session.info["writing"] = True
+    try:
+        yield session
+        session.commit()
+    except BaseException:
+        session.rollback()
+        raise
+    finally:
+        session.info["writing"] = False

@@ -1,0 +1,253 @@
+"""Run folders in: record, metrics, evaluation, samples and losses, each tied to its pair by fingerprint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, joinedload
+
+from curator import history
+from curator.errors import NotFound, UserError
+from curator.models import Line, Loss, Pair, Run, Sample, Version, VersionLine, writing
+
+# Name in evaluation.json, what to call it, which is better.
+MEASURES = (
+    ("perplexity", "Perplexity", "lower"),
+    ("rougeL", "ROUGE-L", "higher"),
+    ("rouge1", "ROUGE-1", "higher"),
+    ("rouge2", "ROUGE-2", "higher"),
+    ("bleu", "BLEU", "higher"),
+    ("token_f1", "Token F1", "higher"),
+    ("exact_match", "Exact match", "higher"),
+    ("truncated", "Truncated", "lower"),
+    ("repetition", "Repetitive", "lower"),
+    ("empty", "Empty", "lower"),
+)
+
+
+class Measure(NamedTuple):
+    """One number of the base beside the same of the tuned model, and which is better; None where equal."""
+
+    name: str
+    title: str
+    base: float
+    tuned: float
+    better: str | None
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """One prompt, and what each model answered."""
+
+    number: int
+    system: str
+    history: list[dict[str, str]]
+    question: str
+    reference: str
+    base: Sample | None
+    tuned: Sample | None
+    pair: Pair | None
+
+
+def all(session: Session) -> list[Run]:
+    """Return every run, the newest first."""
+    return list(session.scalars(sa.select(Run).order_by(Run.started_at.desc(), Run.id.desc())))
+
+
+def count(session: Session) -> int:
+    """Return how many runs there are."""
+    return session.scalar(sa.select(sa.func.count(Run.id))) or 0
+
+
+def get(session: Session, run_id: int) -> Run:
+    """Return one run."""
+    run = session.get(Run, run_id, options=[joinedload(Run.version)])
+    if run is None:
+        raise NotFound(f"There is no run {run_id}. Bring one in with: flask import-run runs/NAME")
+    return run
+
+
+def import_run(session: Session, folder: Path) -> Run:
+    """Bring a run folder in, or bring what is there up to date: doing it twice changes nothing.
+
+    Raises UserError naming file and line where the folder is no run folder or is damaged; nothing
+    is kept of it then.
+    """
+    record = read_record(folder)
+    metrics = [row for _, row in json_lines(folder / "metrics.jsonl", ("step",))]
+    evaluation = read_json(folder / "evaluation.json") if (folder / "evaluation.json").is_file() else {}
+    samples = list(json_lines(folder / "samples.jsonl", ("fingerprint", "messages", "model", "text")))
+    losses = list(json_lines(folder / "losses.jsonl", ("fingerprint", "base_loss", "tuned_loss")))
+    with writing(session):
+        run = session.scalar(sa.select(Run).where(Run.key == str(record["id"])))
+        if run is None:
+            run = Run(key=str(record["id"]))
+            session.add(run)
+        base = record.get("base")
+        manifest = (record.get("data") or {}).get("manifest") or {}
+        run.name = str(record.get("name") or folder.resolve().name)
+        run.state = str(record["state"])
+        run.base = str(base.get("name") if isinstance(base, dict) else base)
+        run.record, run.metrics, run.evaluation = record, metrics, evaluation
+        run.started_at, run.ended_at = moment(record.get("started")), moment(record.get("ended"))
+        run.version_id = session.scalar(
+            sa.select(Version.id).where(Version.fingerprint == manifest.get("fingerprint", ""))
+        )
+        session.flush()
+        pairs = pairs_of(session, run, (row["fingerprint"] for _, row in [*samples, *losses]))
+        keep_samples(session, run, [row for _, row in samples], pairs)
+        keep_losses(session, run, [row for _, row in losses], pairs)
+    return run
+
+
+def pairs_of(session: Session, run: Run, fingerprints: Iterable[str]) -> dict[str, int]:
+    """Return the pair of each fingerprint: as the run's version froze it, else as it stands or stood."""
+    wanted = list(dict.fromkeys(fingerprints))
+    found = history.find(session, wanted)
+    for start in range(0, len(wanted) if run.version_id else 0, 500):
+        rows = session.execute(
+            sa.select(Line.fingerprint, VersionLine.pair_id)
+            .join(VersionLine, VersionLine.line_id == Line.id)
+            .where(VersionLine.version_id == run.version_id, Line.fingerprint.in_(wanted[start : start + 500]))
+        )
+        found.update({fingerprint: pair_id for fingerprint, pair_id in rows})
+    return found
+
+
+def keep_samples(session: Session, run: Run, rows: Sequence[dict[str, Any]], pairs: dict[str, int]) -> None:
+    """Add the samples of a run, or bring them up to date; ratings of those that are there stay."""
+    there = {(s.number, s.model): s for s in session.scalars(sa.select(Sample).where(Sample.run_id == run.id))}
+    numbers: dict[str, int] = {}
+    for row in rows:
+        prompt = json.dumps([row["fingerprint"], row.get("decoding"), row.get("seed")], sort_keys=True)
+        number = numbers.setdefault(prompt, len(numbers) + 1)
+        sample = there.get((number, row["model"]))
+        if sample is None:
+            sample = there[number, row["model"]] = Sample(run_id=run.id, number=number, model=row["model"])
+            session.add(sample)
+        sample.fingerprint, sample.pair_id = row["fingerprint"], pairs.get(row["fingerprint"])
+        sample.messages, sample.reference = row["messages"], row.get("reference", "")
+        # A model may say anything, a NUL character included, which no database keeps.
+        sample.text = row["text"].replace("\0", "\ufffd")
+        sample.finish, sample.tokens = row.get("finish", "stop"), int(row.get("tokens", 0))
+        sample.decoding, sample.seed = row.get("decoding") or {}, row.get("seed")
+
+
+def keep_losses(session: Session, run: Run, rows: Sequence[dict[str, Any]], pairs: dict[str, int]) -> None:
+    """Replace the per-line losses of a run."""
+    session.execute(sa.delete(Loss).where(Loss.run_id == run.id))
+    values = {
+        row["fingerprint"]: {
+            "run_id": run.id, "fingerprint": row["fingerprint"], "pair_id": pairs.get(row["fingerprint"]),
+            "split": row.get("split", "train"), "tokens": int(row.get("tokens", 0)),
+            "base_loss": float(row["base_loss"]), "tuned_loss": float(row["tuned_loss"]),
+        }
+        for row in rows
+    }  # fmt: skip
+    if values:
+        session.execute(sa.insert(Loss), list(values.values()))
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return run.json of a run folder."""
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}. Name a run folder, as in: flask import-run runs/kestrel")
+    if not (folder / "run.json").is_file():
+        raise UserError(f"{folder} is no run folder: it has no run.json. Make one with: python -m trainer run")
+    record = read_json(folder / "run.json")
+    missing = [key for key in ("id", "state") if not record.get(key)]
+    if missing:
+        raise UserError(f"{folder / 'run.json'} has no {missing[0]!r}. It was not written by the trainer.")
+    return record
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object of a JSON file, or raise UserError naming the file and the place."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} can't be read: {error}. Run the training again, or mend the file.") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds no JSON object. It was not written by the trainer.")
+    return value
+
+
+def json_lines(path: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the objects of a JSON-lines file with their line; nothing where there is no such file."""
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                row = json.loads(line)
+                missing = [key for key in required if key not in row]
+            except (ValueError, TypeError) as error:
+                raise UserError(f"{path} line {number} is not JSON: {error}. Run the training again.") from error
+            if missing:
+                raise UserError(f"{path} line {number} has no {missing[0]!r}. Run the training again.")
+            yield number, row
+
+
+def moment(value: Any) -> datetime | None:
+    """Return a moment written in ISO 8601, in UTC where it names no zone; None where it is none."""
+    try:
+        read = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return None
+    return read if read.tzinfo else read.replace(tzinfo=UTC)
+
+
+def waiting(session: Session, places: Iterable[Path]) -> list[Path]:
+    """Return the run folders in these places that are not here yet, or changed since they were brought in."""
+    known = {run.key: run.record for run in all(session)}
+    found = []
+    for place in places:
+        for path in sorted(place.glob("*/run.json")) if place.is_dir() else []:
+            try:
+                record = read_record(path.parent)
+            except UserError:
+                continue  # half-written or not ours: the command says why when it is asked for
+            if known.get(str(record["id"])) != record:
+                found.append(path.parent)
+    return found
+
+
+def comparison(run: Run) -> list[Measure]:
+    """Return the numbers of base and tuned side by side, on the run's test split."""
+    test = run.evaluation.get("test") or {}
+    base, tuned = test.get("base") or {}, test.get("tuned") or {}
+    found = []
+    for name, title, direction in MEASURES:
+        if isinstance(base.get(name), int | float) and isinstance(tuned.get(name), int | float):
+            gain = (tuned[name] - base[name]) * (1 if direction == "higher" else -1)
+            better = "tuned" if gain > 0 else "base" if gain < 0 else None
+            found.append(Measure(name, title, base[name], tuned[name], better))
+    return found
+
+
+def pairs_of_samples(run: Run) -> list[SideBySide]:
+    """Return the prompts of a run in order, each with the answers of base and tuned."""
+    rows: dict[int, dict[str, Sample]] = {}
+    for sample in run.samples:
+        rows.setdefault(sample.number, {})[sample.model] = sample
+    found = []
+    for number, by_model in sorted(rows.items()):
+        some = next(iter(by_model.values()))
+        system, earlier, question = taken_apart(some.messages)
+        found.append(
+            SideBySide(number, system, earlier, question, some.reference, by_model.get("base"),
+                       by_model.get("tuned"), some.pair)
+        )  # fmt: skip
+    return found
+
+
+def taken_apart(prompt: list[dict[str, str]]) -> tuple[str, list[dict[str, str]], str]:
+    """Return the system message, the earlier turns and the question of a prompt."""
+    system = prompt[0]["content"] if len(prompt) > 1 and prompt[0]["role"] == "system" else ""
+    return system, prompt[1 if system else 0 : -1], prompt[-1]["content"] if prompt else ""

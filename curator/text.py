@@ -1,0 +1,69 @@
+"""What can be done to one string, or to the messages of one pair. Knows no database."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher
+from itertools import pairwise
+
+Message = dict[str, str]
+
+WORD = re.compile(r"\w+", re.UNICODE)
+TOKEN = re.compile(r"\s+|\w+|[^\w\s]", re.UNICODE)
+
+
+def messages(question: str, answer: str, system: str = "", history: Iterable[Message] = ()) -> list[Message]:
+    """Return a pair as chat messages: system if there is one, earlier turns, question, answer."""
+    first = [{"role": "system", "content": system}] if system else []
+    earlier = [{"role": turn["role"], "content": turn["content"]} for turn in history]
+    last = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return first + earlier + last
+
+
+def fingerprint(chat: Sequence[Message]) -> str:
+    """Return the identity of a pair: the sha256 of its canonical messages JSON, in hex (FILES.md)."""
+    canonical = json.dumps(chat, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
+
+
+def normalise(text: str) -> str:
+    """Fold what does not change the meaning: compatibility forms, case, punctuation, white space."""
+    return " ".join(WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
+
+
+def shingles(text: str, size: int = 3) -> set[str]:
+    """Return the runs of `size` words of a text, normalised; the text itself where it is shorter."""
+    words = normalise(text).split()
+    if len(words) <= size:
+        return {" ".join(words)} if words else set()
+    return {" ".join(words[i : i + size]) for i in range(len(words) - size + 1)}
+
+
+def diff(old: str, new: str) -> list[tuple[str, str]]:
+    """Return what became of a text, word by word: ("same" | "delete" | "insert", text) in reading order."""
+    before, after = TOKEN.findall(old), TOKEN.findall(new)
+    parts: list[tuple[str, str]] = []
+    for op, a, b, c, d in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        if op == "equal":
+            parts.append(("same", "".join(before[a:b])))
+            continue
+        if b > a:
+            parts.append(("delete", "".join(before[a:b])))
+        if d > c:
+            parts.append(("insert", "".join(after[c:d])))
+    return parts
+
+
+def sentences(text: str) -> list[str]:
+    """Split a text after the marks that end sentences, white space kept with the sentence before it."""
+    ends = [0, *(m.end() for m in re.finditer(r"[.!?…。!?]+[\"'”’)]*\s+|\n\s*\n", text)), len(text)]
+    return [text[a:b] for a, b in pairwise(ends) if text[a:b]]
+
+
+def estimate_tokens(text: str) -> int:
+    """Estimate how many tokens a byte-level BPE makes of a text: 4 bytes each, within a third for English."""
+    return -(-len(text.encode("utf-8", "replace")) // 4)

@@ -1,0 +1,29 @@
+"""The doors for a browser, one blueprint a noun: take a request apart, call the noun, show what came back."""
+
+from curator.views import (
+    changes,
+    cleaning,
+    duplicates,
+    exports,
+    frame,
+    home,
+    imports,
+    pairs,
+    reviews,
+    runs,
+    versions,
+)
+
+BLUEPRINTS = (
+    frame.bp,
+    home.bp,
+    pairs.bp,
+    imports.bp,
+    exports.bp,
+    duplicates.bp,
+    cleaning.bp,
+    versions.bp,
+    runs.bp,
+    reviews.bp,
+    changes.bp,
+)

@@ -1,0 +1,179 @@
+"""What every door does alike: who asks, which pairs are meant, where to go next and what to say there."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import flask
+from flask import g, request
+from sqlalchemy.orm import Session
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.wrappers import Response
+
+from curator import pairs, search
+from curator.errors import NotFound, UserError
+from curator.models import Changeset
+from curator.search import Selection
+
+
+def session() -> Session:
+    """Return the database session of this request."""
+    return g.session
+
+
+def who() -> str:
+    """Return the name that changes of this request are attributed to."""
+    return g.who
+
+
+def dataset() -> str | None:
+    """Return the data set chosen on the top of the page, or None for all of them.
+
+    The address decides; where it is silent, the choice made last holds, as long as that data set is there.
+    """
+    if "dataset" in request.args:
+        flask.session["dataset"] = request.args["dataset"]
+    chosen = flask.session.get("dataset") or None
+    if chosen and "dataset" not in request.args and chosen not in dict(datasets()):
+        return None
+    return chosen
+
+
+def datasets() -> list[tuple[str, int]]:
+    """Return the data sets with their number of pairs, read once a request."""
+    if "datasets" not in g:
+        g.datasets = pairs.datasets(session())
+    return g.datasets
+
+
+def selection() -> Selection:
+    """Return the pairs that the address means."""
+    return Selection.from_args(request.args).but(dataset=dataset())
+
+
+def integer(name: str, default: int | None = None) -> int | None:
+    """Return a whole number of the address or the form. Raises UserError where it is something else."""
+    text = request.values.get(name, "").strip()
+    if not text:
+        return default
+    try:
+        return int(text)
+    except ValueError:
+        raise UserError(f"{name.capitalize()} is {text!r}, which is no whole number.") from None
+
+
+def share(name: str, default: float) -> float:
+    """Return a number from 0 to 1 of the address or the form. Raises UserError where it is something else."""
+    text = request.values.get(name, "").strip()
+    try:
+        value = float(text) if text else default
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 1:
+        raise UserError(f"{name.capitalize()} is {text!r}. Write a number from 0 to 1.")
+    return value
+
+
+def chosen_ids(name: str = "id") -> list[int]:
+    """Return the pairs that were ticked. Raises UserError where there is none."""
+    ids = request.form.getlist(name, type=int)
+    if not ids:
+        raise UserError("No pair is selected. Tick one, or press x on it.")
+    return ids
+
+
+def here() -> str:
+    """Return the address of this page as a form can name it in `back`."""
+    return request.full_path.rstrip("?") if request.method == "GET" else back("/")
+
+
+def back(default: str) -> str:
+    """Return the page that the request wants to go back to, if it is one of ours."""
+    try:
+        target = request.values.get("back", "")
+    except RequestEntityTooLarge:  # the form that would have said it is what was too large
+        return default
+    parts = urlsplit(target)
+    # "//elsewhere" and "/\elsewhere" are other hosts to a browser.
+    ours = target.startswith("/") and not target.startswith(("//", "/\\")) and not parts.netloc
+    return target if ours and target.isprintable() else default
+
+
+def go(place: str, pair_id: int | None = None) -> Response:
+    """Send the browser on after an act, to the row of a pair where there is one."""
+    return flask.redirect(place + (f"#pair-{pair_id}" if pair_id else ""), 303)
+
+
+def tell(text: str, changeset: Changeset | None = None, *, href: str = "", link: str = "", bad: bool = False) -> None:
+    """Say something on the page that comes next, with an undo for the changeset that did it."""
+    message = {
+        "text": text, "undo": changeset.id if changeset and changeset.rows else None,
+        "back": here(), "href": href, "link": link,
+    }  # fmt: skip
+    flask.flash(message, "bad" if bad else "said")  # type: ignore[arg-type]  # kept as JSON in the cookie
+
+
+def wants_fragment() -> bool:
+    """Whether the script asks for a part of the page rather than all of it."""
+    return "X-Fragment" in request.headers
+
+
+def show(page: str, fragment: str, **context: Any) -> str:
+    """Render the page, or its fragment with the messages where the script asked for that alone."""
+    if not wants_fragment():
+        return flask.render_template(page, **context)
+    return flask.render_template(fragment, **context) + flask.render_template("_messages.html")
+
+
+def command(*words: str, pairs: Selection | None = None) -> str:
+    """Return the command that does the same as a page, ready to paste into a shell."""
+    return shlex.join([*words, *(search.describe(pairs.to_args()) if pairs else ())])
+
+
+def plural(number: int, noun: str = "pair") -> str:
+    """Return "1 pair", "1,284 pairs"."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def listed(ids: list[int], limit: int = 10) -> str:
+    """Return the numbers of pairs as a sentence names them."""
+    return ", ".join(map(str, ids[:limit])) + (f" and {len(ids) - limit:,} more" if len(ids) > limit else "")
+
+
+def checked_dataset() -> str | None:
+    """Return the chosen data set. Raises NotFound where the address names one that is not there."""
+    name = dataset()
+    if name and name not in dict(datasets()):
+        raise NotFound(f"There is no data set {name!r}.")
+    return name
+
+
+def run_folders() -> list[Path]:
+    """Return where run folders are looked for: `runs/` here, and in the home of Curator."""
+    return [Path("runs").absolute(), Path(flask.current_app.config["CURATOR_HOME"]) / "runs"]
+
+
+def download(lines: Iterable[str], name: str) -> Response:
+    """Send lines as a file, written to disk first.
+
+    A pair that the format cannot hold is then told on a page, where a file already on its way would
+    end early without a word. It also frees the database before a slow client begins to read.
+    """
+    file = tempfile.TemporaryFile()
+    try:
+        for line in lines:
+            file.write(line.encode("utf-8"))
+    except BaseException:
+        file.close()
+        raise
+    size = file.tell()
+    file.seek(0)
+    kind = "text/csv" if name.endswith(".csv") else "application/jsonl"
+    response = flask.send_file(file, mimetype=kind, as_attachment=True, download_name=name)
+    response.content_length = size
+    return response

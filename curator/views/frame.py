@@ -1,0 +1,72 @@
+"""What stands around every page: the rail with its counts, the data sets, the theme."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from flask import Blueprint, request
+from werkzeug.wrappers import Response
+
+from curator import reviews, runs, search, text, versions
+from curator.search import Selection
+from curator.views import door
+from curator.words import STATUSES
+
+bp = Blueprint("frame", __name__)
+for word in (text.diff, search.highlight, door.plural, Selection):
+    bp.add_app_template_global(word)  # here rather than below, since macros see no context
+THEMES = ("system", "light", "dark")
+YEAR_SECONDS = 365 * 24 * 3600
+
+
+class Rail:
+    """The data sets and counts around a page. Each is read when it is shown: a fragment reads none."""
+
+    @cached_property
+    def dataset(self) -> str | None:
+        return door.dataset()
+
+    @cached_property
+    def datasets(self) -> list[tuple[str, int]]:
+        return door.datasets()
+
+    @cached_property
+    def pairs(self) -> int:
+        return sum(count for name, count in self.datasets if self.dataset in (None, name))
+
+    @cached_property
+    def versions(self) -> int:
+        return versions.count(door.session())
+
+    @cached_property
+    def runs(self) -> int:
+        return runs.count(door.session())
+
+    @cached_property
+    def unrated(self) -> int:
+        rated, total = reviews.progress(door.session(), door.who())
+        return total - rated
+
+
+def chosen_theme() -> str:
+    """Return the theme that this browser chose, else the system's."""
+    theme = request.cookies.get("theme", "")
+    return theme if theme in THEMES else "system"
+
+
+@bp.app_context_processor
+def furnish() -> dict[str, Any]:
+    """Give every template what the frame shows."""
+    return {"rail": Rail(), "theme": chosen_theme(), "here": door.here(), "STATUSES": STATUSES}
+
+
+@bp.post("/theme")
+def theme() -> Response:
+    """Show the pages light, dark, or as the system does, and remember it for a year."""
+    chosen = request.form.get("theme", "")
+    response = door.go(door.back("/"))
+    response.set_cookie(
+        "theme", chosen if chosen in THEMES else "system", max_age=YEAR_SECONDS, httponly=True, samesite="Lax"
+    )
+    return response

@@ -1,0 +1,212 @@
+"""Pairs: the list, one pair, add, edit in place, status, trash, and what became of a pair."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, current_app, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from curator import exports, history, pairs, search
+from curator.errors import Conflict, UserError
+from curator.models import Pair
+from curator.views import door
+
+bp = Blueprint("pairs", __name__, url_prefix="/pairs")
+TEXTS = ("question", "answer", "system", "source", "notes")
+
+
+@bp.get("/")
+def index() -> str:
+    """Show the pairs of a selection a page at a time, with what they can be narrowed by."""
+    selection = door.selection()
+    door.checked_dataset()
+    newest = request.args.get("order") == "newest"
+    page = search.page(
+        door.session(),
+        selection,
+        after=door.integer("after"),
+        before=door.integer("before"),
+        size=current_app.config["CURATOR_PAGE_SIZE"],
+        newest=newest,
+    )
+    return render_template(
+        "pairs/index.html",
+        selection=selection,
+        page=page,
+        newest=newest,
+        facets=search.facets(door.session(), selection),
+        export=exports.count(door.session(), selection),
+        shell=door.command("flask", "export", "--jsonl", pairs=selection),
+    )
+
+
+@bp.get("/new")
+def new() -> str:
+    """Show an empty form for one pair."""
+    return render_template(
+        "pairs/new.html",
+        typed={"dataset": request.args.get("into") or door.dataset() or pairs.DEFAULT_DATASET},
+    )
+
+
+@bp.post("/new")
+def add() -> Response | str | tuple[str, int]:
+    """Add one pair, and show the form again for the next; what cannot be added stays in the form."""
+    typed = read_form() | {"dataset": request.form.get("into", "").strip()}
+    named = {"earlier" if name == "history" else name: value for name, value in typed.items()}
+    try:
+        pair = pairs.add(door.session(), **named, by=door.who())
+    except UserError as error:
+        page = door.show("pairs/new.html", "pairs/_new.html", typed=typed, error=error)
+        return page, 400
+    made = next(iter(history.timeline(door.session(), pair.id))).changeset
+    door.tell(f"Added pair {pair.id}.", made, href=url_for("pairs.show", pair_id=pair.id), link="Open it")
+    if door.wants_fragment():
+        return door.show("pairs/new.html", "pairs/_new.html", typed={"dataset": typed["dataset"]})
+    return door.go(url_for("pairs.new", into=typed["dataset"]))
+
+
+@bp.get("/<int:pair_id>")
+def show(pair_id: int) -> str:
+    """Show one pair whole, with its place in the selection and everything that became of it."""
+    pair = pairs.get(door.session(), pair_id)
+    if door.wants_fragment():
+        return render_template("pairs/_pair.html", pair=pair, back=door.back("/pairs/"))
+    selection = door.selection().but(trash=pair.trashed)
+    previous, following, place, total = search.neighbours(door.session(), selection, pair_id)
+    return render_template(
+        "pairs/show.html",
+        pair=pair,
+        back=door.here(),
+        selection=selection,
+        previous=previous,
+        following=following,
+        place=place,
+        total=total,
+        steps=history.timeline(door.session(), pair_id),
+    )
+
+
+@bp.get("/<int:pair_id>/row")
+def row(pair_id: int) -> str:
+    """Show one pair as its row in the list: what an opened row closes to."""
+    pair = pairs.get(door.session(), pair_id)
+    return door.show("pairs/one.html", "pairs/_row.html", pair=pair, back=door.back("/pairs/"))
+
+
+@bp.get("/<int:pair_id>/edit")
+def edit(pair_id: int) -> str:
+    """Show the form that changes one pair."""
+    pair = pairs.get(door.session(), pair_id)
+    context = {
+        "pair": pair,
+        "typed": as_typed(pair),
+        "back": door.back(url_for("pairs.show", pair_id=pair_id)),
+    }
+    return door.show("pairs/edit.html", "pairs/_edit.html", **context)
+
+
+@bp.post("/<int:pair_id>/edit")
+def save(pair_id: int) -> Response | str | tuple[str, int]:
+    """Save one pair and show it where it stood; where it changed meanwhile, show both and lose neither."""
+    pair = pairs.get(door.session(), pair_id)
+    place = door.back(url_for("pairs.show", pair_id=pair_id))
+    typed = read_form(pair)
+    try:
+        changeset = pairs.edit(door.session(), pair_id, typed, revision=door.integer("revision") or 0, by=door.who())
+    except UserError as error:
+        # Read again: the other change came after this request began to look.
+        door.session().rollback()
+        pair = pairs.get(door.session(), pair_id)
+        page = door.show(
+            "pairs/edit.html", "pairs/_edit.html", pair=pair, typed=typed, back=place, error=error,
+            theirs=differences(pair, typed) if isinstance(error, Conflict) else None,
+        )  # fmt: skip
+        return page, 409 if isinstance(error, Conflict) else 400
+    door.tell(f"Saved pair {pair_id}." if changeset else f"Pair {pair_id} is as it was.", changeset)
+    return row_or_go(pair_id, place)
+
+
+@bp.post("/<int:pair_id>/status")
+def status(pair_id: int) -> Response | str:
+    """Approve one pair, reject it, or put it back to draft."""
+    changeset = pairs.set_status(door.session(), [pair_id], request.form.get("status", ""), door.who())
+    door.tell(f"Pair {pair_id} {changeset.action}.", changeset)
+    return row_or_go(pair_id, door.back(url_for("pairs.show", pair_id=pair_id)))
+
+
+@bp.post("/<int:pair_id>/trash")
+def trash(pair_id: int) -> Response | str:
+    """Put one pair into the trash."""
+    door.tell(f"Trashed pair {pair_id}.", pairs.trash(door.session(), [pair_id], door.who()))
+    return row_or_go(pair_id, door.back(url_for("pairs.show", pair_id=pair_id)))
+
+
+@bp.post("/<int:pair_id>/restore")
+def restore(pair_id: int) -> Response | str:
+    """Take one pair out of the trash."""
+    door.tell(f"Restored pair {pair_id}.", pairs.restore(door.session(), [pair_id], door.who()))
+    return row_or_go(pair_id, door.back(url_for("pairs.show", pair_id=pair_id)))
+
+
+@bp.post("/selected")
+def selected() -> Response:
+    """Do one thing to all pairs that are ticked: approve, reject, trash or restore them."""
+    ids, act = door.chosen_ids(), request.form.get("act", "")
+    if act in ("trash", "restore"):
+        change = pairs.trash if act == "trash" else pairs.restore
+        changeset = change(door.session(), ids, door.who())
+    else:
+        changeset = pairs.set_status(door.session(), ids, act, door.who())
+    door.tell(f"{door.plural(changeset.rows)} {changeset.action}.", changeset)
+    return door.go(door.back(url_for("pairs.index")))
+
+
+def row_or_go(pair_id: int, place: str) -> Response | str:
+    """Answer an act on one pair: with its new row for the script, else with the page it was done on."""
+    if not door.wants_fragment():
+        return door.go(place, pair_id)
+    return door.show("pairs/one.html", "pairs/_row.html", pair=pairs.get(door.session(), pair_id), back=place)
+
+
+def read_form(pair: Pair | None = None) -> dict[str, Any]:
+    """Return the fields of a pair as they were typed; earlier turns that are blank are left out."""
+    stored = as_typed(pair) if pair else {}
+    before = [turn["content"] for turn in stored.get("history", [])]
+    typed: dict[str, Any] = {name: line_ends(request.form.get(name, ""), stored.get(name, "")) for name in TEXTS}
+    turns = zip(request.form.getlist("role"), request.form.getlist("turn"), strict=False)
+    typed["history"] = [
+        {"role": role, "content": line_ends(content, before[place] if place < len(before) else "")}
+        for place, (role, content) in enumerate(turns)
+        if content.strip()
+    ]
+    typed["status"] = request.form.get("status", "draft")
+    typed["tags"] = pairs.parse_tags(request.form.get("tags", ""))
+    return typed
+
+
+def line_ends(typed: str, stored: str) -> str:
+    """Return a text as it was meant: browsers send every line end as CR LF, whatever stood there before."""
+    meant = typed.replace("\r\n", "\n")
+    return stored if meant == stored.replace("\r\n", "\n").replace("\r", "\n") else meant
+
+
+def as_typed(pair: Pair) -> dict[str, Any]:
+    """Return the fields of a pair as the form holds them."""
+    return {name: getattr(pair, name) for name in pairs.EDITABLE}
+
+
+def differences(pair: Pair, typed: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return (field, as it stands, as it was typed) for each field that the two do not share."""
+
+    def flat(value: Any) -> str:
+        if value and isinstance(value, list) and isinstance(value[0], dict):
+            return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in value)
+        return ", ".join(value) if isinstance(value, list) else str(value)
+
+    return [
+        (name, flat(getattr(pair, name)), flat(typed[name]))
+        for name in pairs.EDITABLE
+        if getattr(pair, name) != typed[name]
+    ]

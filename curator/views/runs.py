@@ -1,0 +1,64 @@
+"""Runs: bring run folders in, see what training did, read base and tuned side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flask import Blueprint, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from curator import charts, reviews, runs, versions
+from curator.errors import UserError
+from curator.models import Run
+from curator.views import door
+
+bp = Blueprint("runs", __name__, url_prefix="/runs")
+SHOWN = 20
+
+
+@bp.get("/")
+def index() -> str:
+    """Show the runs, the newest first, and the run folders that wait to be brought in."""
+    return render_template(
+        "runs/index.html",
+        runs=[(run, gained(run)) for run in runs.all(door.session())],
+        waiting=runs.waiting(door.session(), door.run_folders()),
+        newest=next(iter(versions.all(door.session())), None),
+    )
+
+
+@bp.post("/import")
+def bring() -> Response:
+    """Bring one of the waiting run folders in, and show it."""
+    folder = Path(request.form.get("folder", ""))
+    # Only what this page offered: a request must not make us read any folder of the machine.
+    if folder not in runs.waiting(door.session(), door.run_folders()):
+        raise UserError(
+            f"{folder} is not one of the run folders that wait. Bring others in with: flask import-run FOLDER"
+        )
+    run = runs.import_run(door.session(), folder)
+    door.tell(f"Brought run {run.name} in, with {door.plural(len(run.samples), 'sample')}.")
+    return door.go(url_for("runs.show", run_id=run.id))
+
+
+@bp.get("/<int:run_id>")
+def show(run_id: int) -> str:
+    """Show one run: how its loss fell, base beside tuned in numbers, and their answers side by side."""
+    run = runs.get(door.session(), run_id)
+    sides = runs.pairs_of_samples(run)
+    rated, total = reviews.progress(door.session(), door.who(), run_id)
+    return render_template(
+        "runs/show.html",
+        run=run,
+        curve=charts.loss_curve(run.metrics, f"Loss of run {run.name}") if run.metrics else None,
+        comparison=runs.comparison(run),
+        sides=sides if "all" in request.args else sides[:SHOWN],
+        number=len(sides),
+        unrated=total - rated,
+        tally=reviews.tally(door.session(), run_id),
+    )
+
+
+def gained(run: Run) -> runs.Measure | None:
+    """Return the perplexity of base and of tuned, where both were measured."""
+    return next((measure for measure in runs.comparison(run) if measure.name == "perplexity"), None)

@@ -1,0 +1,85 @@
+"""Versions: freeze a selection, look at what is frozen, take its files, train on it."""
+
+from __future__ import annotations
+
+from flask import Blueprint, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from curator import exports, versions
+from curator.errors import UserError
+from curator.formats import FORMATS
+from curator.search import Selection
+from curator.views import door
+from curator.words import SPLITS
+
+bp = Blueprint("versions", __name__, url_prefix="/versions")
+SHOWN = 3  # lines of each split
+
+
+@bp.get("/")
+def index() -> str:
+    """Show the versions, and the form that freezes the next one."""
+    selection = door.selection()
+    door.checked_dataset()
+    return render_template(
+        "versions/index.html",
+        versions=versions.all(door.session()),
+        selection=selection,
+        count=exports.count(door.session(), selection),
+        shares={side: round(100 * part) for side, part in versions.SHARES.items()},
+        shell=door.command("flask", "freeze", pairs=selection),
+    )
+
+
+@bp.post("/")
+def freeze() -> Response:
+    """Freeze the selected pairs with a split, and show the version that it made."""
+    selection = exports.exportable(Selection.from_args(request.form))
+    version, is_new = versions.freeze(
+        door.session(),
+        selection,
+        by=door.who(),
+        shares={side: percent(side) / 100 for side in SPLITS},
+        seed=door.integer("seed", 1) or 0,
+        name=request.form.get("name", "").strip(),
+        note=request.form.get("note", "").strip(),
+    )
+    said = f"Froze version {version.id}: {door.plural(sum(version.counts.values()), 'line')}."
+    door.tell(said if is_new else f"Nothing differs from version {version.id}, so there is no new one.")
+    return door.go(url_for("versions.show", number=version.id))
+
+
+@bp.get("/<int:number>")
+def show(number: int) -> str:
+    """Show one version: its splits, its first lines, its files, and the command that trains on it."""
+    version = versions.get(door.session(), number)
+    return render_template(
+        "versions/show.html",
+        version=version,
+        total=sum(version.counts.values()),
+        changed=versions.changed_since(door.session(), version),
+        lines={side: versions.sample_lines(door.session(), number, side, SHOWN) for side in SPLITS},
+        formats=FORMATS,
+        shell=(
+            door.command("flask", "export", "--version", str(number), "-o", f"exports/version-{number}/"),
+            door.command("python", "-m", "trainer", "run", f"exports/version-{number}"),
+        ),
+    )
+
+
+@bp.get("/<int:number>/download")
+def download(number: int) -> Response:
+    """Send a version, or one split of it, as a file."""
+    split, format = request.args.get("split") or None, request.args.get("format", "messages")
+    lines = exports.version_lines(door.session(), number, split, format)
+    name = "-".join(part for part in (f"version-{number}", split, format if format != "messages" else "") if part)
+    return door.download(lines, f"{name}.jsonl")
+
+
+def percent(side: str) -> float:
+    """Return the share of a split in percent. Raises UserError where it is no number."""
+    text = request.form.get(side, "").strip()
+    try:
+        return float(text or 0)
+    except ValueError:
+        raise UserError(f"The share of {side} is {text!r}, which is no number of percent.") from None

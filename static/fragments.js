@@ -1,0 +1,115 @@
+// Parts of pages: fetch one, put it where it belongs, show the message that came with it.
+
+const messages = document.getElementById("messages");
+
+/** Fetch a part of a page, or send a form for one. A refusal comes back as text to show, not as an exception. */
+async function ask(address, options = {}) {
+  try {
+    const answer = await fetch(address, { ...options, headers: { "X-Fragment": "1" } });
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const refusal = page.querySelector("[data-error]")?.textContent;
+    return { ok: answer.ok, page, refusal };
+  } catch {
+    return { ok: false, refusal: "Curator does not answer. Is it still running? Nothing was lost: try again." };
+  }
+}
+
+/** Show the messages of a page that was fetched; the newest ones only. */
+function announce(page) {
+  const said = [...page.querySelectorAll("[data-message]")].map((message) => document.adoptNode(message));
+  if (said.length) messages.replaceChildren(...said);
+}
+
+/** Say something that the server did not say. */
+export function say(text, isBad = false) {
+  const message = document.createElement("div");
+  message.className = isBad ? "message bad" : "message";
+  const sentence = document.createElement("p");
+  sentence.textContent = text;
+  const close = document.createElement("button");
+  Object.assign(close, { type: "button", className: "little close", textContent: "×" });
+  close.dataset.close = "";
+  close.setAttribute("aria-label", "Close this message");
+  message.append(sentence, close);
+  messages.replaceChildren(message);
+}
+
+/** Put a fetched part into its place, and the focus to where work goes on. */
+function put(place, page) {
+  announce(page);
+  page.querySelectorAll("#messages").forEach((node) => node.remove());
+  place.replaceChildren(...[...page.body.childNodes].map((node) => document.adoptNode(node)));
+  const field = place.querySelector("textarea, [autofocus]");
+  (field ?? place.querySelector("[data-row]"))?.focus({ preventScroll: true });
+  place.scrollIntoView({ block: "nearest" });
+  place.dispatchEvent(new CustomEvent("arrived", { bubbles: true }));
+}
+
+/** Fetch this page again and take its content over, so that scroll and focus stay. */
+export async function refresh() {
+  const id = document.activeElement?.closest("main [id]")?.id;
+  const place = rowNumber();
+  const answer = await fetch(location.href);
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  for (const part of ["main", ".rail > ul"]) {
+    document.querySelector(part).replaceChildren(...document.adoptNode(page.querySelector(part)).childNodes);
+  }
+  const rows = document.querySelectorAll("main [data-row]");
+  const again = id && document.getElementById(id);
+  const row = again?.querySelector("[data-row]") ?? again?.closest("[data-row]") ?? rows[Math.min(place, rows.length - 1)];
+  row?.focus({ preventScroll: true });
+  document.querySelector("main").dispatchEvent(new CustomEvent("arrived", { bubbles: true }));
+}
+
+function rowNumber() {
+  return [...document.querySelectorAll("main [data-row]")].indexOf(document.activeElement?.closest("[data-row]"));
+}
+
+/** The element that a link or form fills, where it stands on this page. A field named "dataset" hides form.dataset. */
+function target(element) {
+  const place = element.getAttribute("data-into");
+  return place && document.querySelector(place);
+}
+
+async function follow(link) {
+  const place = target(link);
+  const { ok, page, refusal } = await ask(link.dataset.href ?? link.href);
+  if (!ok) return say(refusal ?? "That did not work.", true);
+  put(place, page);
+}
+
+async function send(form, button) {
+  const data = new FormData(form, button);
+  if (form.ariaBusy) return; // a second press while the first is on its way
+  form.ariaBusy = "true";
+  const { ok, page, refusal } = await ask(form.getAttribute("action"), { method: "POST", body: data });
+  form.ariaBusy = null;
+  if (!page || (refusal && !ok)) return say(refusal ?? "That did not work.", true);
+  if (ok) form.dispatchEvent(new CustomEvent("sent", { bubbles: true }));
+  const place = target(form);
+  if (place) {
+    const following = place.nextElementSibling?.querySelector("[data-row]");
+    put(place, page);
+    if (ok && form.hasAttribute("data-onward")) following?.focus();
+  } else {
+    announce(page);
+    await refresh();
+  }
+}
+
+document.addEventListener("click", (event) => {
+  if (event.target.closest("[data-close]")) event.target.closest(".message").remove();
+  const link = event.target.closest("a[data-into]");
+  const isPlain = event.button === 0 && !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey);
+  if (link && isPlain && target(link)) {
+    event.preventDefault();
+    follow(link);
+  }
+});
+
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (!(target(form) || form.hasAttribute("data-quiet"))) return;
+  event.preventDefault();
+  send(form, event.submitter);
+});

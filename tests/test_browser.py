@@ -1,0 +1,309 @@
+"""Curator in a real browser: the loop from a file to a rating by hand and key, and what script adds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from playwright.sync_api import Browser, Dialog, Page, Playwright, expect, sync_playwright
+from sqlalchemy.orm import Session
+from test_pages import run_folder  # noqa: F401  # a finished run, as a fixture
+from werkzeug.serving import make_server
+
+from curator import exports, pairs, reviews, search
+from curator.models import Pair
+from curator.search import Selection
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+MakePair = Callable[..., Pair]
+
+expect.set_options(timeout=8_000)
+
+
+@pytest.fixture(scope="module")
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    """The browser named by CURATOR_BROWSER, else an installed one, else Playwright's own."""
+    named = os.environ.get("CURATOR_BROWSER")
+    path = named or next(filter(None, map(shutil.which, BROWSERS)), None)
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    started = playwright.chromium.launch(executable_path=path, args=flags)
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def address(app: Flask) -> Iterator[str]:
+    """The address of a server of this test's own, on a free port."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """An empty page of a fresh browser profile. Whatever its console complains of fails the test."""
+    complaints: list[str] = []
+    context = browser.new_context(base_url=address, viewport={"width": 1024, "height": 800})
+    opened = context.new_page()
+    opened.set_default_timeout(8_000)
+    opened.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    yield opened
+    context.close()
+    # A refusal has its own words on the page; that the server is gone, too.
+    assert [c for c in complaints if "Failed to load resource" not in c] == []
+
+
+def message(page: Page, words: str) -> None:
+    """Wait until a message says these words, and the page listens to keys."""
+    expect(page.locator("#messages .message")).to_contain_text(words)
+    page.wait_for_load_state()
+
+
+def test_the_loop_from_a_file_to_a_rating(
+    page: Page, library: Path, session: Session, request: pytest.FixtureRequest, home: Path
+):
+    page.goto("/")
+    page.get_by_role("link", name="Import a file").click()
+    page.get_by_label("CSV, TSV, JSONL or JSON").set_input_files(library)
+    page.get_by_role("button", name="Look at it").click()
+    page.get_by_role("button", name="Import 3 pairs").click()
+    message(page, "Imported 3 pairs from library.csv.")
+
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("e")
+    answer = page.get_by_label("Answer", exact=True)
+    expect(answer).to_have_value("Two pounds, paid at the desk.")
+    answer.fill("Two pounds, at the desk.")
+    page.keyboard.press("Control+Enter")
+    message(page, "Saved pair 2.")
+    expect(page.locator("#pair-2 [data-row]")).to_be_focused()
+
+    page.get_by_role("link", name="Export 3 pairs").click()
+    with page.expect_download() as started:
+        page.get_by_role("button", name="Download 3 pairs").click()
+    assert started.value.suggested_filename == "main.jsonl"
+    written = "".join(exports.lines(session, Selection())).encode()
+    assert Path(started.value.path()).read_bytes() == written and b"Two pounds, at the desk." in written
+    session.rollback()
+
+    request.getfixturevalue("run_folder")
+    page.keyboard.press("g")
+    page.keyboard.press("r")
+    page.get_by_role("button", name="Bring in kestrel").click()
+    message(page, "Brought run kestrel in, with")
+    expect(page.get_by_role("img", name="Loss of run kestrel")).to_be_visible()
+
+    page.get_by_role("link", name="Rate").first.click()
+    expect(page.get_by_role("heading", name="A model answered")).to_be_visible()
+    page.keyboard.press("m")
+    page.keyboard.type("Right, but dull.")
+    page.keyboard.press("Escape")
+    page.keyboard.press("4")
+    message(page, "Rated 4. That was the")
+    page.keyboard.press("2")
+    message(page, "Rated 2. That was the")
+    session.rollback()
+    assert reviews.progress(session, "ada")[0] == 2
+
+
+def test_a_row_is_approved_and_the_next_one_is_in_hand(page: Page, make_pair: MakePair):
+    first, second = make_pair(), make_pair()
+    page.goto("/pairs/?status=draft")
+    page.keyboard.press("j")
+    page.keyboard.press("a")
+    message(page, f"Pair {first.id} approved.")
+    expect(page.locator(f"#pair-{first.id}")).to_contain_text("approved")
+    expect(page.locator(f"#pair-{second.id} [data-row]")).to_be_focused()
+    page.keyboard.press("u")
+    message(page, "Undone: 1 pair as before.")
+    expect(page.locator(f"#pair-{first.id}")).to_contain_text("draft")
+
+
+def test_keys_are_letters_inside_a_text_field(page: Page, make_pair: MakePair):
+    pair = make_pair("Open?", "Yes.")
+    page.goto("/pairs/")
+    page.keyboard.press("/")
+    page.keyboard.type("ar#eg p")
+    expect(page.get_by_label("Search the pairs")).to_have_value("ar#eg p")
+    expect(page.locator(f"#pair-{pair.id}")).to_contain_text("draft")
+
+
+def test_leaving_a_form_keeps_the_draft(page: Page, make_pair: MakePair, session: Session):
+    pair = make_pair("Open?", "Yes.")
+    page.goto("/pairs/")
+    page.keyboard.press("j")
+    page.keyboard.press("e")
+    page.get_by_label("Answer", exact=True).fill("Yes, all day.")
+    page.keyboard.press("Escape")
+    expect(page.get_by_label("Answer", exact=True)).to_have_count(0)
+    page.reload()
+    page.keyboard.press("j")
+    page.keyboard.press("e")
+    expect(page.get_by_label("Answer", exact=True)).to_have_value("Yes, all day.")
+    page.get_by_role("button", name="Drop it").click()
+    expect(page.get_by_label("Answer", exact=True)).to_have_value("Yes.")
+    session.refresh(pair)
+    assert pair.answer == "Yes."
+
+
+def test_tags_are_one_key_away(page: Page, make_pair: MakePair):
+    pair = make_pair()
+    page.goto("/pairs/")
+    page.keyboard.press("j")
+    page.keyboard.press("t")
+    expect(page.get_by_label("Tags, with commas between")).to_be_focused()
+    page.keyboard.type("hours, desk")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(f"#pair-{pair.id} .tag")).to_have_text(["hours", "desk"])
+
+
+def test_a_conflict_in_place_shows_both_and_saves_mine_over_it(page: Page, make_pair: MakePair, session: Session):
+    pair = make_pair("Open?", "Yes.")
+    page.goto("/pairs/")
+    page.keyboard.press("j")
+    page.keyboard.press("e")
+    page.get_by_label("Answer", exact=True).fill("Yes, until seven.")
+    pairs.edit(session, pair.id, {"answer": "Yes, until six."}, revision=1, by="bo")
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("alert")).to_contain_text("changed by bo")
+    expect(page.locator("ins")).to_have_text("seven")
+    page.get_by_role("button", name="Save mine over it").click()
+    expect(page.locator(f"#pair-{pair.id} .answer")).to_have_text("Yes, until seven.")
+
+
+def test_pairs_are_added_one_after_the_other(page: Page, session: Session):
+    page.goto("/pairs/new")
+    for number in (1, 2):
+        page.get_by_label("Question").fill(f"Question {number}?")
+        page.get_by_label("Answer", exact=True).fill("Yes.")
+        page.keyboard.press("Control+Enter")
+        message(page, f"Added pair {number}.")
+        expect(page.get_by_label("Question")).to_have_value("")
+        expect(page.get_by_label("Question")).to_be_focused()
+    assert search.count(session, Selection()) == 2
+
+
+def test_the_bar_counts_what_is_selected_and_acts_on_it(page: Page, make_pair: MakePair):
+    for _ in range(3):
+        make_pair()
+    page.goto("/pairs/")
+    for key in ("j", "x", "j", "x"):
+        page.keyboard.press(key)
+    expect(page.get_by_text("2 pairs selected")).to_be_visible()
+    page.get_by_role("button", name="Trash", exact=True).last.click()
+    message(page, "2 pairs trashed.")
+    expect(page.locator("main [data-row]")).to_have_count(1)
+
+
+def test_the_best_of_a_cluster_is_kept_with_enter(page: Page, make_pair: MakePair):
+    for mark in ("", "!"):
+        make_pair("How long can I keep a book from here?", "Three weeks, and you can renew it twice" + mark)
+    page.goto("/duplicates/")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    message(page, "Kept pair 1 and trashed 2.")
+    expect(page.get_by_text("No two pairs are this much alike.")).to_be_visible()
+
+
+def test_the_button_counts_what_is_left_to_clean(page: Page, make_pair: MakePair):
+    make_pair(answer="<p>Yes.</p>", dataset="faq")
+    make_pair(answer="<p>No.</p>", dataset="faq")
+    page.goto("/clean/?dataset=faq")
+    page.get_by_label("HTML to text").check()
+    expect(page.get_by_role("button", name="Clean 2 pairs")).to_be_visible()
+    page.get_by_label("Leave it").first.check()
+    page.get_by_role("button", name="Clean 1 pair").click()
+    message(page, "Cleaned 1 pair.")
+
+
+def test_a_file_can_be_dropped_on_any_page(page: Page):
+    page.goto("/versions/")
+    file = page.evaluate_handle(
+        "() => { const data = new DataTransfer();"
+        "data.items.add(new File(['question,answer\\nOpen?,Yes.\\n'], 'faq.csv')); return data; }"
+    )
+    page.dispatch_event("main", "drop", {"dataTransfer": file})
+    expect(page.get_by_role("button", name="Import 1 pair")).to_be_visible()
+
+
+def test_stored_script_does_not_run(page: Page, make_pair: MakePair):
+    ran: list[Dialog] = []
+    page.on("dialog", lambda dialog: (ran.append(dialog), dialog.dismiss()))
+    bad = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+    pair = make_pair(bad + "?", bad, tags=[bad], notes=bad, system=bad)
+    page.goto("/pairs/")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    expect(page.locator(".opened")).to_contain_text("<script>alert(2)</script>")
+    page.keyboard.press("e")
+    expect(page.get_by_label("Answer", exact=True)).to_have_value(bad)
+    page.goto(f"/pairs/{pair.id}")
+    assert ran == []
+
+
+def test_the_theme_switches_at_once_and_stays(page: Page):
+    page.goto("/")
+    page.get_by_role("button", name="Dark theme").click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    page.wait_for_load_state("networkidle")
+    page.reload()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+
+
+def test_the_keys_are_shown_when_asked_for(page: Page):
+    page.goto("/")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_a_server_that_is_gone_loses_nothing_that_was_typed(page: Page, make_pair: MakePair):
+    make_pair("Open?", "Yes.")
+    page.goto("/pairs/")
+    page.keyboard.press("j")
+    page.keyboard.press("e")
+    page.get_by_label("Answer", exact=True).fill("Yes, all day.")
+    page.route("**/edit", lambda route: route.abort())
+    page.keyboard.press("Control+Enter")
+    message(page, "Curator does not answer.")
+    expect(page.get_by_label("Answer", exact=True)).to_have_value("Yes, all day.")
+
+
+@pytest.mark.parametrize("width", [360, 1600])
+def test_no_page_scrolls_sideways(page: Page, make_pair: MakePair, width: int):
+    long = "Averylongwordwithoutanybreak" * 12
+    make_pair(long, "    indented\n" + long, tags=[long], source=long, system=long, notes=long, dataset="main")
+    make_pair("وما هي ساعات العمل؟", "من التاسعة إلى السابعة 📚\n" * 40, dataset="other")
+    page.set_viewport_size({"width": width, "height": 740})
+    places = [
+        "/",
+        "/pairs/",
+        "/pairs/1",
+        "/pairs/1/edit",
+        "/pairs/new",
+        "/import/",
+        "/export/",
+        "/duplicates/",
+    ]
+    for place in [*places, "/clean/?rule=whitespace", "/versions/", "/runs/", "/review/", "/changes/"]:
+        page.goto(place)
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0, place

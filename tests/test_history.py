@@ -1,0 +1,84 @@
+"""Every write is a change: seen, undone days later, and never over somebody else's work."""
+
+import pytest
+
+from curator import duplicates, history, pairs, text
+from curator.errors import NotFound, UserError
+from curator.search import Selection, count
+
+
+def test_an_edit_keeps_what_it_replaced(session, make_pair):
+    pair = make_pair("How long?", "Two weeks.")
+    pairs.edit(session, pair.id, {"answer": "Three weeks.", "tags": ["loans"]}, revision=1, by="bo")
+    newest, first = history.timeline(session, pair.id)
+    assert newest.before == {"answer": "Two weeks.", "tags": []}
+    assert newest.after == {"answer": "Three weeks.", "tags": ["loans"]}
+    assert (newest.changeset.by, first.before) == ("bo", None)
+    assert first.after["answer"] == "Two weeks."
+
+
+def test_an_edit_gives_the_pair_a_new_identity_and_the_old_one_still_finds_it(session, make_pair):
+    pair = make_pair("How long?", "Two weeks.")
+    old = pair.fingerprint
+    pairs.edit(session, pair.id, {"answer": "Three weeks."}, revision=1, by="bo")
+    assert pair.fingerprint == text.fingerprint(text.messages("How long?", "Three weeks.")) != old
+    assert history.find(session, [old, pair.fingerprint, "0" * 64]) == {old: pair.id, pair.fingerprint: pair.id}
+
+
+def test_an_undo_takes_back_every_field_of_every_pair(session, make_pair):
+    ids = [make_pair().id for _ in range(3)]
+    changeset = pairs.set_status(session, ids, "approved", "ada")
+    undone = history.undo(session, changeset.id, "bo")
+    assert undone.changeset.rows == 3 and undone.left == []
+    assert [pairs.get(session, i).status for i in ids] == ["draft"] * 3
+
+
+def test_a_pair_that_changed_since_is_named_and_left_alone(session, make_pair):
+    one, other = make_pair(), make_pair()
+    changeset = pairs.set_status(session, [one.id, other.id], "approved", "ada")
+    pairs.edit(session, one.id, {"answer": "Newer."}, revision=2, by="bo")
+    undone = history.undo(session, changeset.id, "ada")
+    assert undone.left == [one.id]
+    assert (one.status, one.answer, other.status) == ("approved", "Newer.", "draft")
+
+
+def test_changes_that_were_undone_themselves_do_not_stand_in_the_way(session, make_pair):
+    pair = make_pair(answer="First.")
+    added = history.timeline(session, pair.id)[0].changeset
+    edited = pairs.edit(session, pair.id, {"answer": "Second."}, revision=1, by="ada")
+    history.undo(session, edited.id, "ada")
+    assert history.undo(session, added.id, "ada").left == []
+    assert pair.trashed
+
+
+def test_an_undo_can_be_undone_but_nothing_is_undone_twice(session, make_pair):
+    pair = make_pair()
+    changeset = pairs.trash(session, [pair.id], "ada")
+    undone = history.undo(session, changeset.id, "ada")
+    with pytest.raises(UserError, match="was undone already"):
+        history.undo(session, changeset.id, "ada")
+    history.undo(session, undone.changeset.id, "ada")
+    assert pair.trashed
+    with pytest.raises(NotFound, match="no change number 999"):
+        history.undo(session, 999, "ada")
+
+
+def test_recent_changes_say_which_were_undone(session, make_pair):
+    changeset = pairs.trash(session, [make_pair().id], "ada")
+    history.undo(session, changeset.id, "ada")
+    assert [(c.action, c.undone) for c in history.recent(session)] == [
+        ("undid", False), ("trashed", True), ("added", False),
+    ]  # fmt: skip
+
+
+def test_resolving_duplicates_is_one_change_that_merges_tags(session, make_pair):
+    words = "You can keep a book for three weeks and renew it twice at the desk or online"
+    kept = make_pair("How long can I keep a book?", words + ", unless someone waits.", tags=["loans"])
+    other = make_pair("How long can I keep a book?", words + ".", tags=["renewal"])
+    make_pair("May I bring a dog?", "No.")
+    (cluster,) = duplicates.find_clusters(session, threshold=0.7)
+    assert [p.id for p in cluster.pairs] == [kept.id, other.id]
+    changeset = duplicates.resolve(session, [(kept.id, [other.id])], "ada")
+    assert kept.tags == ["loans", "renewal"] and count(session, Selection()) == 2
+    history.undo(session, changeset.id, "ada")
+    assert kept.tags == ["loans"] and count(session, Selection()) == 3

@@ -1,0 +1,121 @@
+"""The command line: python -m trainer run | base. Translates only, and imports torch where a command needs it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+from trainer import UserError
+from trainer.config import CONFIG_FILE, RunConfig, make_config
+
+RUN_HELP = f"""\
+Fine-tune a base on exported pairs: a frozen, 4-bit base with a LoRA adapter (QLoRA), on the CPU or a GPU.
+Measures base and tuned on the test lines and lets both answer the same prompts.
+
+  flask export --version 1 -o exports/library/
+  python -m trainer run exports/library/ -o runs/library
+
+Each option is also a key of {CONFIG_FILE} in the current folder, such as: learning_rate = 2e-4
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a wrong command line as every other fault that the user can mend: one line, exit code 1."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message[0].upper()}{message[1:]}. See: {self.prog} --help")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="python -m trainer", description="Fine-tune a language model on exported pairs.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser(
+        "run",
+        help="fine-tune a base on exported pairs",
+        description=RUN_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        # Texts are checked with the file's values in one place, so nothing is converted or defaulted here.
+        argument_default=argparse.SUPPRESS,
+    )
+    run.add_argument("data", nargs="?", metavar="DATA", help=help_of("data"))
+    run.add_argument("--config", metavar="FILE", type=Path, help=f"read options from here, not from {CONFIG_FILE}")
+    for each in fields(RunConfig)[1:]:
+        flags = (["-o"] if each.name == "output" else []) + [f"--{each.name.replace('_', '-')}"]
+        run.add_argument(*flags, dest=each.name, metavar=each.name.upper(), help=help_of(each.name))
+    commands.add_parser(
+        "base",
+        help="make the built-in base if it is not there yet, and print its folder",
+        description="Make the built-in teaching model, in about a minute and without network, and print its folder.",
+    )
+    return parser
+
+
+def help_of(name: str) -> str:
+    option = next(each for each in fields(RunConfig) if each.name == name)
+    default = "" if option.default is None else f" (default: {option.default})"
+    return f"{option.metadata['reason']}{default}".replace("%", "%%")
+
+
+def prepare_environment() -> None:
+    """Set what libraries read when they are imported; what the user has set stays."""
+    # Threads that wait by spinning take turns with the web app's: up to 34 times slower where cores are shared.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if "WORLD_SIZE" not in os.environ:  # one process is one GPU; more of them is for accelerate launch
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
+
+
+def run(arguments: dict[str, Any]) -> None:
+    config = make_config(arguments, arguments.pop("config", None))
+    prepare_environment()
+    from trainer.run import run as run_once
+
+    print_results(run_once(config).folder)
+
+
+def print_results(folder: Path) -> None:
+    """Print base beside tuned, where the run is kept, and what to do next."""
+    from trainer.evaluate import MEASURES
+
+    evaluation = json.loads((folder / "evaluation.json").read_text("utf-8"))
+    base, tuned = evaluation["test"]["base"], evaluation["test"]["tuned"]
+    print(f"{'':14}{'base':>10}{'tuned':>10}   {evaluation['n']} test lines")
+    for measure in base:
+        print(f"{MEASURES[measure]:14}{base[measure]:>10.3f}{tuned[measure]:>10.3f}")
+    print(f"\nThe run is in {folder}/. Bring it into Curator with: flask import-run {folder}")
+
+
+def base(arguments: dict[str, Any]) -> None:
+    prepare_environment()
+    from trainer.base import ensure
+
+    print(ensure())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return 0, or 1 for what the user can mend, or 130 after Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # being ended is being stopped: the record says so
+    try:
+        arguments = vars(make_parser().parse_args(argv))
+        {"run": run, "base": base}[arguments.pop("command")](arguments)
+    except UserError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

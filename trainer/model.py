@@ -1,0 +1,183 @@
+"""A base model, frozen and quantised, its tokenizer, and the adapter on top. Knows torch and the hub."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import torch
+import transformers
+from bitsandbytes.nn import Linear4bit
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+from trainer import UserError, base
+from trainer.config import RunConfig
+
+NETWORK_SECONDS = 5
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where the arithmetic is done, in which precision, and why."""
+
+    name: str  # "cpu" or "cuda"
+    title: str
+    dtype: torch.dtype
+    reason: str
+
+    def autocast(self) -> torch.autocast:
+        """Return the precision in which the model is run, the same to train, to measure and to answer."""
+        return torch.autocast(self.name, self.dtype, enabled=self.dtype != torch.float32)
+
+
+def find_device() -> Device:
+    """Return the GPU if there is one, else the CPU, with the fastest precision that it is good at."""
+    if torch.cuda.is_available():
+        title = torch.cuda.get_device_name()
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return Device("cuda", title, torch.bfloat16, "the GPU computes in bfloat16")
+        return Device("cuda", title, torch.float32, "the GPU does not compute in bfloat16")
+    title = f"CPU, {torch.get_num_threads()} threads"
+    if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
+        return Device("cpu", title, torch.bfloat16, "the CPU computes in bfloat16")
+    return Device("cpu", title, torch.float32, "the CPU is slow in bfloat16")
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base as loaded: the frozen model, its tokenizer, and what the record of a run says about it."""
+
+    model: Any
+    tokenizer: Any
+    device: Device
+    identity: dict[str, Any]
+
+    @property
+    def weights(self) -> int:
+        return self.model.num_parameters()
+
+    @property
+    def hidden_size(self) -> int:
+        return self.model.config.get_text_config().hidden_size
+
+    @property
+    def max_tokens(self) -> int:
+        """How many tokens the base was made for; what it does not say is taken as 2048."""
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 2048
+
+
+def load_base(config: RunConfig) -> Base:
+    """Return the base of `config.base`, frozen, on the best device, in the quantisation asked for.
+
+    Weights are read from safetensors only, and no code that comes with a model is run. Raises
+    UserError where the base is not found, cannot be read, or does not fit its tokenizer.
+    """
+    device = find_device()
+    source, options = locate(config.base)
+    try:
+        settings = AutoConfig.from_pretrained(source, trust_remote_code=False, **options)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
+        model = AutoModelForCausalLM.from_pretrained(
+            source,
+            config=settings,
+            # Weights that stay unquantised are kept as they are computed with; fp32 copies would cost
+            # memory and gain nothing under autocast.
+            dtype=device.dtype,
+            device_map={"": device.name},
+            quantization_config=quantisation(config.quantisation, device),
+            use_safetensors=True,
+            trust_remote_code=False,
+            **options,
+        )
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"The base {config.base} cannot be loaded: {reason[:300]}") from error
+    rows = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > rows:
+        raise UserError(
+            f"The tokenizer of {config.base} knows {len(tokenizer)} tokens, but the model only {rows}. "
+            "They do not belong together: take both from one source."
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token  # padding is masked by length, so this trains as any other
+    model.requires_grad_(False)
+    for layer in model.modules():
+        if isinstance(layer, Linear4bit):
+            # On a CPU with bfloat16 the first evaluation would repack the weights for ever into a form
+            # that passes no gradient on, and training would go on with most of it missing.
+            layer.support_avx512bf16_for_cpu = False
+    model.config.use_cache = True
+    return Base(model, tokenizer, device, identify(config.base, source, settings))
+
+
+def locate(name: str) -> tuple[str, dict[str, Any]]:
+    """Return what `from_pretrained` is to be given for a base: source and options.
+
+    A hub name that is not in the cache is asked for only where the hub answers, since the libraries
+    would try again for minutes.
+    """
+    if name == "builtin":
+        return str(base.ensure()), {"local_files_only": True}
+    if Path(name).is_dir():
+        return name, {"local_files_only": True}
+    if Path(name).exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise UserError(f"The base {name} is not a folder with a model in it.")
+    is_cached = isinstance(huggingface_hub.try_to_load_from_cache(name, "config.json"), str)
+    if hub_answers():
+        return name, {}
+    if is_cached:
+        return name, {"local_files_only": True}
+    raise UserError(
+        f"The base {name} is neither a folder nor in the Hugging Face cache, and the hub cannot be reached. "
+        "Name a folder, or take the base that needs no network: --base builtin"
+    )
+
+
+def hub_answers() -> bool:
+    if huggingface_hub.constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=NETWORK_SECONDS)
+    except Exception:  # each HTTP library has its own; whatever it is, there is no answer
+        return False
+    return True
+
+
+def quantisation(name: str, device: Device) -> BitsAndBytesConfig | None:
+    if name == "nf4":
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=device.dtype,
+        )
+    return BitsAndBytesConfig(load_in_8bit=True) if name == "int8" else None
+
+
+def identify(name: str, source: str, settings: Any) -> dict[str, Any]:
+    """Return name, revision and sha256 of the configuration of a base, as the record keeps it."""
+    identity = {
+        "name": name,
+        "revision": getattr(settings, "_commit_hash", None) or (Path(source).name if name == "builtin" else None),
+        "config_sha256": base.sha256(settings.to_json_string()),
+    }
+    return identity | ({"note": base.NOTE} if name == "builtin" else {})
+
+
+def add_adapter(model: Any, config: RunConfig) -> PeftModel:
+    """Return the model with a new LoRA adapter on each of its linear layers, the output head left out."""
+    transformers.set_seed(config.seed)
+    adapter = LoraConfig(
+        r=config.rank or 16,
+        lora_alpha=config.alpha or 32,
+        lora_dropout=config.dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, adapter)

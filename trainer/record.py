@@ -1,0 +1,130 @@
+"""The folder of a run: run.json first and replaced whole, then what the run brings. Knows no model."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import platform
+import secrets
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from trainer import UserError
+from trainer.config import RunConfig
+
+RUNS = Path("runs")
+NAMES = (
+    "kestrel wren heron swift plover finch lapwing merlin curlew robin linnet osprey avocet dunlin siskin "
+    "redstart goldcrest bittern sandpiper nuthatch"
+).split()
+SOFTWARE = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "tokenizers", "datasets")
+
+
+def choose_folder(output: str | None) -> Path:
+    """Return where a run will be kept: the folder asked for, else the first free name under runs/.
+
+    Raises UserError where it holds something already. Makes nothing.
+    """
+    if output is None:
+        names = (f"{name}-{n}" if n > 1 else name for n in range(1, 1000) for name in NAMES)
+        return next(RUNS / name for name in names if not (RUNS / name).exists())
+    folder = Path(output)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists already. Choose another folder with -o, or take this one away.")
+    return folder
+
+
+class Record:
+    """A run as it is written down, used as a context: what ends the run is its last line.
+
+    The state is running, then done; stopped after Ctrl-C; failed, with the error, after anything else.
+    """
+
+    def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.facts = dict(facts)
+
+    @classmethod
+    def begin(cls, folder: Path, asked: RunConfig, resolved: RunConfig, **facts: Any) -> Record:
+        """Make the folder of a run and write run.json into it: a crash leaves its trace."""
+        folder.mkdir(parents=True, exist_ok=True)
+        record = cls(
+            folder,
+            {
+                "id": secrets.token_hex(8),
+                "name": folder.name,
+                "state": "running",
+                "config": {"asked": asdict(asked), "resolved": asdict(resolved)},
+                "seed": resolved.seed,
+                **facts,
+                "software": software_versions(),
+                "started": now(),
+                "ended": None,
+                "error": None,
+            },
+        )
+        record.write()
+        return record
+
+    def __enter__(self) -> Record:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            self.facts["state"] = "stopped"
+        elif error is not None:
+            words = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            self.facts |= {"state": "failed", "error": words}
+        else:
+            self.facts["state"] = "done"
+        self.facts["ended"] = now()
+        self.write()
+
+    def write(self) -> None:
+        write_whole(self.folder / "run.json", json.dumps(self.facts, ensure_ascii=False, indent=2) + "\n")
+
+    def note(self, metrics: Mapping[str, Any]) -> None:
+        """Append one line to metrics.jsonl, there to be read while the run goes on."""
+        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(metrics) + "\n")
+
+    def keep(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write one object as a file of the run."""
+        write_whole(self.folder / name, json.dumps(content, ensure_ascii=False, indent=2) + "\n")
+
+    def keep_lines(self, name: str, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Write objects, one a line, as a file of the run."""
+        write_whole(self.folder / name, "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in lines))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replace a file so that a reader, or a power cut, finds all of the old text or all of the new."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)  # mkstemp lets nobody else read; a run is as open as the folder it lies in
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+
+
+def software_versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in SOFTWARE}
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
