@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,8 @@ from itertools import pairwise
 Message = dict[str, str]
 
 WORD = re.compile(r"\w+", re.UNICODE)
+# Two texts of 700 words, the spaces between them counted: a tenth of a second, and it grows with the square.
+MOST_COMPARISONS = 2_000_000
 TOKEN = re.compile(r"\s+|\w+|[^\w\s]", re.UNICODE)
 
 
@@ -44,18 +47,28 @@ def shingles(text: str, size: int = 3) -> set[str]:
 
 
 def diff(old: str, new: str) -> list[tuple[str, str]]:
-    """Return what became of a text, word by word: ("same" | "delete" | "insert", text) in reading order."""
+    """Return what became of a text: ("same" | "delete" | "insert", text) in reading order.
+
+    Word by word; sentence by sentence where so much differs that words would take seconds, and as
+    one piece where even sentences would.
+    """
     before, after = TOKEN.findall(old), TOKEN.findall(new)
-    parts: list[tuple[str, str]] = []
+    start = len(os.path.commonprefix([before, after]))
+    before, after = before[start:], after[start:]
+    end = len(os.path.commonprefix([before[::-1], after[::-1]]))
+    tail = "".join(before[len(before) - end :])
+    before, after = before[: len(before) - end], after[: len(after) - end]
+    if len(before) * len(after) > MOST_COMPARISONS:
+        before, after = sentences("".join(before)), sentences("".join(after))
+    if len(before) * len(after) > MOST_COMPARISONS:
+        before, after = ["".join(before)], ["".join(after)]
+    parts = [("same", "".join(TOKEN.findall(old)[:start]))]
     for op, a, b, c, d in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         if op == "equal":
             parts.append(("same", "".join(before[a:b])))
-            continue
-        if b > a:
-            parts.append(("delete", "".join(before[a:b])))
-        if d > c:
-            parts.append(("insert", "".join(after[c:d])))
-    return parts
+        else:
+            parts += [("delete", "".join(before[a:b])), ("insert", "".join(after[c:d]))]
+    return [(op, part) for op, part in [*parts, ("same", tail)] if part]
 
 
 def sentences(text: str) -> list[str]:

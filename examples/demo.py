@@ -70,9 +70,11 @@ def run(stage: str, module: str, *arguments: str) -> None:
     is_training = module == "trainer"
     print(f"$ {'python -m ' if is_training else ''}{shlex.join([module, *arguments])}", flush=True)
     began = time.perf_counter()
+    environment = os.environ | {"CURATOR_HOME": str(HOME.absolute())}
+    environment.pop("DATABASE_URL", None)  # the demo keeps to its own folder, wherever the user's rows are
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments],
-        env=os.environ | {"CURATOR_HOME": str(HOME.absolute())},
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=None if is_training else subprocess.STDOUT,
         encoding="utf-8",

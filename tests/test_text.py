@@ -1,0 +1,37 @@
+"""Differences, sentences, fingerprints: what is done to one text."""
+
+import random
+import time
+
+import pytest
+
+from curator import text
+
+
+@pytest.mark.parametrize("old, new, parts", [
+    ("a b c", "a x c", [("same", "a "), ("delete", "b"), ("insert", "x"), ("same", " c")]),
+    ("same", "same", [("same", "same")]),
+    ("", "new", [("insert", "new")]),
+    ("two  spaces", "two spaces", [("same", "two"), ("delete", "  "), ("insert", " "), ("same", "spaces")]),
+    ("<b>bold</b>", "bold", [("delete", "<b>"), ("same", "bold"), ("delete", "</b>")]),
+])  # fmt: skip
+def test_a_difference_is_told_word_by_word(old, new, parts):
+    assert text.diff(old, new) == parts
+
+
+@pytest.mark.parametrize("words", [["a"], ["one", "two", "three."]])
+def test_a_difference_of_long_texts_that_repeat_themselves_is_still_found_at_once(words):
+    """Two megabytes of one word over and over used to keep the page waiting for minutes."""
+    rng = random.Random(1)
+    old, new = (" ".join(rng.choices(words, k=100_000)) for _ in range(2))
+    began = time.monotonic()
+    found = text.diff(old, new)
+    assert time.monotonic() - began < 20
+    assert "".join(part for op, part in found if op != "insert") == old
+    assert "".join(part for op, part in found if op != "delete") == new
+
+
+def test_sentences_keep_all_of_the_text():
+    value = "One. Two!  Three?\n\nFour… five"
+    assert text.sentences(value) == ["One. ", "Two!  ", "Three?\n\n", "Four… ", "five"]
+    assert "".join(text.sentences(value)) == value
