@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install -qq --constraint constraints.txt
 BROWSERS := $(CURATOR_BROWSER) chromium chromium-browser google-chrome google-chrome-stable
 STARTS := from playwright.sync_api import sync_playwright as start; start().start().chromium.launch()
 
-.PHONY: help demo serve test check bench
+.PHONY: help demo serve test check bench screenshots
 
 help:
 	@echo "make demo    the whole loop on the example data: import, clean, freeze, train, compare; a few minutes"
@@ -16,6 +16,7 @@ help:
 	@echo "make test    every test, those in a browser too"
 	@echo "make check   what can be told without running: ruff, mypy, the plan of imports"
 	@echo "make bench   how fast it is"
+	@echo "make screenshots   the pictures of the README, from what make demo left"
 
 demo: .venv/ready
 	@$(BIN)/python examples/demo.py
@@ -35,6 +36,9 @@ check: .venv/ready
 
 bench: .venv/ready
 	@$(BIN)/python -m bench
+
+screenshots: .venv/ready .venv/browser
+	@$(BIN)/python tests/screenshots.py
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Curator needs Python 3.11 or newer. Name one: make PYTHON=python3.12"; exit 1; }

@@ -35,8 +35,9 @@ def similar(pairs: Sequence[Pair], threshold: float = THRESHOLD) -> list[tuple[i
 def find_clusters(session: Session, dataset: str | None = None, threshold: float = THRESHOLD) -> list[Cluster]:
     """Return the clusters of near-duplicates outside the trash, the most alike first.
 
-    The pair to keep is the approved one, then the one with the longer answer, then the older. Pairs
-    of two data sets are not compared. Word order, case, punctuation and white space are folded.
+    The pair to keep is the approved one, then the one with the longer answer, then one not in
+    capitals, then the older. Pairs of two data sets are not compared. Case, punctuation and white
+    space are folded.
     """
     if not 0.5 <= threshold <= 1:
         raise UserError(f"The threshold {threshold:g} is not between 0.5 and 1.")
@@ -57,9 +58,10 @@ def find_clusters(session: Session, dataset: str | None = None, threshold: float
     return sorted(clusters, key=lambda c: (-c.similarities[0], c.pairs[0].id))
 
 
-def best(pair: Pair) -> tuple[int, int, int]:
+def best(pair: Pair) -> tuple[int, int, bool, int]:
     """Sort key: which of several like pairs to keep comes first."""
-    return BEST_STATUS[pair.status], -len(text.normalise(pair.answer)), pair.id
+    shouts = pair.question.isupper() or pair.answer.isupper()
+    return BEST_STATUS[pair.status], -len(text.normalise(pair.answer)), shouts, pair.id
 
 
 def resolve(session: Session, choices: Sequence[tuple[int, Sequence[int]]], by: str) -> Changeset:

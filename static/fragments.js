@@ -47,7 +47,7 @@ function put(place, page) {
 
 /** Fetch this page again and take its content over, so that scroll and focus stay. */
 export async function refresh() {
-  const id = document.activeElement?.closest("main [id]")?.id;
+  const id = document.activeElement?.closest("main [id]")?.getAttribute("id"); // a field named "id" hides form.id
   const place = rowNumber();
   const answer = await fetch(location.href);
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");

@@ -287,6 +287,18 @@ def test_a_server_that_is_gone_loses_nothing_that_was_typed(page: Page, make_pai
     expect(page.get_by_label("Answer", exact=True)).to_have_value("Yes, all day.")
 
 
+def test_every_control_has_a_label_and_every_id_is_its_own(page: Page, make_pair: MakePair):
+    make_pair(system="Be brief.")
+    make_pair(dataset="other")
+    for place in ("/pairs/", "/pairs/1/edit", "/pairs/new", "/export/", "/clean/", "/versions/", "/duplicates/"):
+        page.goto(place)
+        unlabelled = page.locator("input:not([type=hidden]), select, textarea").evaluate_all(
+            "all => all.filter(e => !e.labels.length).map(e => e.outerHTML)"
+        )
+        ids = page.locator("[id]").evaluate_all("all => all.map(e => e.getAttribute('id'))")
+        assert (unlabelled, sorted(ids)) == ([], sorted(set(ids))), place
+
+
 @pytest.mark.parametrize("width", [360, 1600])
 def test_no_page_scrolls_sideways(page: Page, make_pair: MakePair, width: int):
     long = "Averylongwordwithoutanybreak" * 12

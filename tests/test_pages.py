@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 import re
+import shlex
 from collections.abc import Callable
 from html import unescape
 from pathlib import Path
 
 import pytest
 from flask import Flask
-from flask.testing import FlaskClient
+from flask.testing import FlaskClient, FlaskCliRunner
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
@@ -286,6 +287,23 @@ def test_a_list_shows_the_command_that_exports_the_same(client: FlaskClient, mak
     assert "flask export --jsonl --status approved --tag cards --query 'lost card'" in page
 
 
+def test_every_command_that_a_page_shows_can_be_given_as_it_stands(
+    client: FlaskClient, runner: FlaskCliRunner, make_pair: MakePair
+):
+    narrowed = "status=draft&tag=cards&query=lost+card&dataset=main"
+    pages = [*PAGES, f"/pairs/?{narrowed}", f"/export/?{narrowed}", f"/versions/?{narrowed}", "/pairs/?trash=1"]
+    pages += [f"/clean/?{narrowed}&rule=html&rule=remove:Best+wishes", "/duplicates/?dataset=main"]
+    pages += [upload(client, "it's.csv", "question,answer\nOpen?,Yes.\n,\n")]
+    empty = [client.get(page).text for page in pages]
+    make_pair("A lost card?", "Two pounds.", tags=["cards"])
+    full = [client.get(page).text for page in pages]
+    shown = set(re.findall(r"<code>(flask .*?)</code>", "".join(empty + full)))
+    assert len(shown) >= 12
+    for line in shown:
+        done = runner.invoke(args=shlex.split(unescape(line))[1:])
+        assert done.exit_code != 2, f"{line}: {done.output}"  # 2: click does not know an option
+
+
 @pytest.mark.parametrize("format", [*exports.FORMATS, "csv"])
 def test_a_download_holds_the_lines_that_the_command_writes(
     client: FlaskClient, make_pair: MakePair, session: Session, format: str
@@ -353,7 +371,7 @@ def test_a_waiting_run_is_brought_in(client: FlaskClient, run_folder: Path):
     answer = client.post("/runs/import", data={"folder": str(run_folder)})
     assert said(client, answer) == "Brought run kestrel in, with 2 samples."
     page = client.get("/runs/1")
-    assert "Perplexity 41.200 6.900 better" in text_of(page) and "<svg" in page.text
+    assert "Perplexity 41.2 6.9 better" in text_of(page) and "<svg" in page.text
 
 
 def test_only_a_run_that_waits_can_be_brought_in(client: FlaskClient, tmp_path: Path, home: Path):
@@ -409,6 +427,26 @@ def test_a_fragment_is_the_same_markup_as_in_the_page(client: FlaskClient, make_
     row = client.get(f"/pairs/{pair.id}/row", headers={"X-Fragment": "1"}).text
     assert "<html" not in row and "data-row" in row
     assert row.split("data-row")[1].split("<a")[0] in client.get("/pairs/").text
+
+
+@pytest.mark.parametrize(
+    ("address", "status", "words"),
+    [
+        ("/pairs/99", 404, "There is no pair 99."),
+        (f"/pairs/{10**20}", 404, "There is no such page."),
+        (f"/pairs/?after={10**20}", 400, "larger than any number here"),
+        ("/pairs/?after=x", 400, "After is 'x', which is no whole number."),
+        ("/pairs/?dataset=nope", 404, "There is no data set 'nope'."),
+        ("/pairs/?status=great", 400, "'great' is no status."),
+        ("/duplicates/?threshold=nan", 400, "Write a number from 0 to 1."),
+        ("/versions/3", 404, "There is no version 3."),
+        ("/review/7", 404, "There is no sample 7."),
+        ("/export/download?format=xml", 400, "There is no format 'xml'."),
+    ],
+)
+def test_an_address_that_is_wrong_is_answered_in_words(client: FlaskClient, address: str, status: int, words: str):
+    answer = client.get(address)
+    assert answer.status_code == status and words in text_of(answer)
 
 
 def contrast(one: str, other: str) -> float:

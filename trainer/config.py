@@ -10,7 +10,7 @@ import tomllib
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +90,21 @@ class RunConfig:
     )
     temperature: float = option(0.0, "of sampling; 0 takes the likeliest token each time", at_least(0))
     warmup: float = option(0.05, "share of the steps in which the learning rate rises", PROBABILITY)
-    schedule: str = option(
-        "cosine", "of the learning rate after warm-up", one_of("cosine", "linear", "constant")
-    )
+    schedule: str = option("cosine", "of the learning rate after warm-up", one_of("cosine", "linear", "constant"))
     threads: int | None = option(None, "CPU threads; unset: the cores this process may use", at_least(1))
+
+
+@dataclass(frozen=True)
+class FilledConfig(RunConfig):
+    """A configuration with nothing left open: what a run does."""
+
+    epochs: float = field(kw_only=True)
+    learning_rate: float = field(kw_only=True)
+    rank: int = field(kw_only=True)
+    alpha: int = field(kw_only=True)
+    max_tokens: int = field(kw_only=True)
+    max_new_tokens: int = field(kw_only=True)
+    threads: int = field(kw_only=True)
 
 
 def option_type(name: str) -> type:
@@ -123,7 +134,7 @@ def make_config(given: Mapping[str, Any], config_file: Path | None = None) -> Ru
             values[name] = convert(value, option_type(name), known[name].metadata["limits"])
         except ValueError as fault:
             faults.append(f"{where[name]} is {value!r}, but must be {fault}.")
-    config = replace(RunConfig(), **values)
+    config = RunConfig(**values)
     if config.batch_size % config.accumulation:
         faults.append(
             f"The batch size, {config.batch_size}, cannot be worked through in {config.accumulation} equal "
@@ -170,13 +181,13 @@ def read_config_file(path: Path | None) -> dict[str, Any]:
 
 def fill_in(
     config: RunConfig, *, weights: int, hidden_size: int, max_tokens: int, longest_answer: int, threads: int
-) -> RunConfig:
+) -> FilledConfig:
     """Return `config` with each None found from the base (its weights, its width) and from the data."""
     # The rule is stated for LoRA on Llama-shaped models; it gives 2.9e-4 at 4096 wide, 1.1e-3 at 768.
     learning_rate = 5e-4 * (2000 / hidden_size) ** 0.781
     # A narrow matrix holds little, and what a small base does not know must fit into the adapter.
     rank = config.rank or (64 if hidden_size < 512 else 16)
-    found = {
+    found: dict[str, Any] = {
         "epochs": 3.0 if weights >= 100e6 else 16.0,
         "learning_rate": float(f"{learning_rate:.2g}"),
         "rank": rank,
@@ -185,4 +196,5 @@ def fill_in(
         "max_new_tokens": min(512, 16 * math.ceil(1.5 * longest_answer / 16)),
         "threads": threads,
     }
-    return replace(config, **{name: value for name, value in found.items() if getattr(config, name) is None})
+    asked = {name: value for name, value in asdict(config).items() if value is not None}
+    return FilledConfig(**{**found, **asked})

@@ -178,12 +178,12 @@ def messages_of(record: dict[str, Any]) -> Messages:
 
 def check_message(message: Any, number: int) -> None:
     if not isinstance(message, dict) or message.get("role") not in ("system", "user", "assistant"):
-        raise ValueError(f"message {number} has no role of system, user or assistant.")
+        raise ValueError(f"has no role of system, user or assistant in message {number}.")
     content = message.get("content")
     if not isinstance(content, str) or not content.strip():
-        raise ValueError(f"message {number}, of the {message['role']}, has no text.")
+        raise ValueError(f"has no text in message {number}, of the {message['role']}.")
     if any(unicodedata.category(character) == "Cs" for character in content):
-        raise ValueError(f"message {number} holds half of a surrogate pair, which is no character.")
+        raise ValueError(f"holds half of a surrogate pair, which is no character, in message {number}.")
 
 
 # Splitting
@@ -255,9 +255,7 @@ class Renderer:
         if tokenizer.chat_template is None:
             starts = tokenizer.bos_token_id is not None and tokenizer("a").input_ids[0] == tokenizer.bos_token_id
             tokenizer.chat_template = ("{{ bos_token }}" if starts else "") + PLAIN_TEMPLATE
-            self.notes.append(
-                "The base has no chat template: a plain one (### Question, ### Answer) is saved with it."
-            )
+            self.notes.append("The base has no chat template: a plain one (### Question, ### Answer) is saved with it.")
         self.folds_system = not self.shows_system()
         self.opening, self.closing = self.find_frame()
         # What stands behind the end token, a line end for most, is never trained: nobody asks for it.
@@ -316,9 +314,7 @@ class Renderer:
         else:  # a template that writes the last turn otherwise when more follows
             answer = self.opening + example.answer
         prompt_ids, answer_ids = self.ids(prompt), [*self.ids(answer), self.end_token]
-        return Rendered(
-            example, input_ids=prompt_ids + answer_ids, labels=[IGNORED] * len(prompt_ids) + answer_ids
-        )
+        return Rendered(example, input_ids=prompt_ids + answer_ids, labels=[IGNORED] * len(prompt_ids) + answer_ids)
 
     def control_token(self, example: Example) -> str | None:
         """Return a special token of the tokenizer that stands in the text, where it would act as one."""

@@ -15,7 +15,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from trainer import UserError, base
-from trainer.config import RunConfig
+from trainer.config import FilledConfig, RunConfig
 
 NETWORK_SECONDS = 5
 
@@ -170,12 +170,12 @@ def identify(name: str, source: str, settings: Any) -> dict[str, Any]:
     return identity | ({"note": base.NOTE} if name == "builtin" else {})
 
 
-def add_adapter(model: Any, config: RunConfig) -> PeftModel:
+def add_adapter(model: Any, config: FilledConfig) -> PeftModel:
     """Return the model with a new LoRA adapter on each of its linear layers, the output head left out."""
     transformers.set_seed(config.seed)
     adapter = LoraConfig(
-        r=config.rank or 16,
-        lora_alpha=config.alpha or 32,
+        r=config.rank,
+        lora_alpha=config.alpha,
         lora_dropout=config.dropout,
         target_modules="all-linear",
         task_type="CAUSAL_LM",

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from trainer import UserError
-from trainer.config import RunConfig
+from trainer.config import FilledConfig, RunConfig
 
 RUNS = Path("runs")
 NAMES = (
@@ -52,7 +52,7 @@ class Record:
         self.facts = dict(facts)
 
     @classmethod
-    def begin(cls, folder: Path, asked: RunConfig, resolved: RunConfig, **facts: Any) -> Record:
+    def begin(cls, folder: Path, asked: RunConfig, resolved: FilledConfig, **facts: Any) -> Record:
         """Make the folder of a run and write run.json into it: a crash leaves its trace."""
         folder.mkdir(parents=True, exist_ok=True)
         record = cls(

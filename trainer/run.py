@@ -22,8 +22,8 @@ from torch.nn.functional import cross_entropy
 from trl import SFTConfig, SFTTrainer
 
 from trainer import UserError, dataset
-from trainer.config import RunConfig, fill_in
-from trainer.dataset import IGNORED, SPLITS, Example, Rendered, Renderer
+from trainer.config import FilledConfig, RunConfig, fill_in
+from trainer.dataset import IGNORED, SPLITS, Rendered, Renderer
 from trainer.evaluate import LineLoss, collate, evaluate, line_losses, loss_lines
 from trainer.model import Base, add_adapter, load_base
 from trainer.record import Record, choose_folder
@@ -93,7 +93,7 @@ def tell_plan(
     left_out: Sequence[str],
     base: Base,
     renderer: Renderer,
-    config: RunConfig,
+    config: FilledConfig,
 ) -> None:
     """Say on standard error what is about to happen, and everything the user might not expect."""
     counts = ", ".join(f"{len(lines)} to {verb}" for verb, lines in zip(VERBS, by_split.values(), strict=True))
@@ -117,7 +117,7 @@ VERBS = ("train", "validate", "test")
 
 
 def fit(
-    base: Base, train: Sequence[Rendered], validation: Sequence[Rendered], config: RunConfig, record: Record
+    base: Base, train: Sequence[Rendered], validation: Sequence[Rendered], config: FilledConfig, record: Record
 ) -> Any:
     """Train a new adapter on the lines, noting each step, and return the model with it.
 
@@ -142,7 +142,7 @@ def fit(
     return model
 
 
-def training_arguments(base: Base, config: RunConfig, lines: int, has_validation: bool, folder: Path) -> SFTConfig:
+def training_arguments(base: Base, config: FilledConfig, lines: int, has_validation: bool, folder: Path) -> SFTConfig:
     """Return the arguments of TRL; raises UserError where the installed TRL lacks one of them."""
     steps = math.ceil(config.epochs * math.ceil(lines / config.batch_size))
     known = {each.name for each in fields(SFTConfig)}
@@ -263,7 +263,7 @@ class Watch(transformers.TrainerCallback):
 
 
 def measure(
-    model: Any, base: Base, renderer: Renderer, lines: Sequence[Rendered], config: RunConfig, record: Record
+    model: Any, base: Base, renderer: Renderer, lines: Sequence[Rendered], config: FilledConfig, record: Record
 ) -> None:
     """Measure base and tuned on all lines, let both answer the same test prompts, and keep all of it.
 

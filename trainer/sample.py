@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from trainer.config import RunConfig
+from trainer.config import FilledConfig
 from trainer.dataset import Example, Renderer
 from trainer.model import Device
 
@@ -37,7 +37,7 @@ def answering(model: Any) -> Iterator[None]:
 
 
 def generate(
-    model: Any, renderer: Renderer, examples: Sequence[Example], config: RunConfig, device: Device
+    model: Any, renderer: Renderer, examples: Sequence[Example], config: FilledConfig, device: Device
 ) -> list[Answer]:
     """Return one answer to the prompt of each example, in the order of the examples.
 
@@ -51,21 +51,19 @@ def generate(
         for start in range(0, len(order), PROMPTS_AT_ONCE):
             batch = order[start : start + PROMPTS_AT_ONCE]
             torch.manual_seed(config.seed)
-            for index, ids in zip(batch, continue_all(model, renderer, [prompts[i] for i in batch], config)):
+            for index, ids in zip(
+                batch, continue_all(model, renderer, [prompts[i] for i in batch], config), strict=True
+            ):
                 answers[index] = read_answer(ids, renderer)
     return [answers[index] for index in range(len(prompts))]
 
 
-def continue_all(
-    model: Any, renderer: Renderer, prompts: Sequence[list[int]], config: RunConfig
-) -> list[list[int]]:
+def continue_all(model: Any, renderer: Renderer, prompts: Sequence[list[int]], config: FilledConfig) -> list[list[int]]:
     """Return the ids that follow each prompt, end token and padding included."""
     width = max(len(prompt) for prompt in prompts)
     pad = renderer.tokenizer.pad_token_id
     ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts], device=model.device)
-    mask = torch.tensor(
-        [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device
-    )
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
     chosen = {"do_sample": True, "temperature": config.temperature} if config.temperature else {"do_sample": False}
     continued = model.generate(
         input_ids=ids,
@@ -88,7 +86,7 @@ def read_answer(ids: list[int], renderer: Renderer) -> Answer:
 
 
 def sample_lines(
-    examples: Sequence[Example], answers: Mapping[str, Sequence[Answer]], config: RunConfig
+    examples: Sequence[Example], answers: Mapping[str, Sequence[Answer]], config: FilledConfig
 ) -> Iterator[dict[str, Any]]:
     """Yield the lines of samples.jsonl: for each prompt what each model said."""
     decoding = {"temperature": config.temperature, "max_new_tokens": config.max_new_tokens}

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import flask
 from flask import g, request
@@ -19,6 +18,8 @@ from curator import pairs, search
 from curator.errors import NotFound, UserError
 from curator.models import Changeset
 from curator.search import Selection
+
+LARGEST = 2**63 - 1  # of the numbers that a database can hold
 
 
 def session() -> Session:
@@ -62,9 +63,12 @@ def integer(name: str, default: int | None = None) -> int | None:
     if not text:
         return default
     try:
-        return int(text)
+        value = int(text)
     except ValueError:
         raise UserError(f"{name.capitalize()} is {text!r}, which is no whole number.") from None
+    if abs(value) > LARGEST:
+        raise UserError(f"{name.capitalize()} is {text}, which is larger than any number here.")
+    return value
 
 
 def share(name: str, default: float) -> float:
@@ -98,9 +102,8 @@ def back(default: str) -> str:
         target = request.values.get("back", "")
     except RequestEntityTooLarge:  # the form that would have said it is what was too large
         return default
-    parts = urlsplit(target)
     # "//elsewhere" and "/\elsewhere" are other hosts to a browser.
-    ours = target.startswith("/") and not target.startswith(("//", "/\\")) and not parts.netloc
+    ours = target.startswith("/") and not target.startswith(("//", "/\\"))
     return target if ours and target.isprintable() else default
 
 
@@ -109,13 +112,11 @@ def go(place: str, pair_id: int | None = None) -> Response:
     return flask.redirect(place + (f"#pair-{pair_id}" if pair_id else ""), 303)
 
 
-def tell(text: str, changeset: Changeset | None = None, *, href: str = "", link: str = "", bad: bool = False) -> None:
+def tell(text: str, changeset: Changeset | None = None, *, href: str = "", link: str = "") -> None:
     """Say something on the page that comes next, with an undo for the changeset that did it."""
-    message = {
-        "text": text, "undo": changeset.id if changeset and changeset.rows else None,
-        "back": here(), "href": href, "link": link,
-    }  # fmt: skip
-    flask.flash(message, "bad" if bad else "said")  # type: ignore[arg-type]  # kept as JSON in the cookie
+    undo = changeset.id if changeset and changeset.rows else None
+    message = {"text": text, "undo": undo, "back": here(), "href": href, "link": link}
+    flask.flash(message)  # type: ignore[arg-type]  # kept as JSON in the cookie
 
 
 def wants_fragment() -> bool:

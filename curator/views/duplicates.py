@@ -26,7 +26,8 @@ def index() -> str:
         surplus=sum(len(cluster.similarities) for cluster in clusters),
         threshold=threshold,
         shell=door.command(
-            "flask", "duplicates", "--threshold", f"{threshold:g}", pairs=Selection(dataset=door.dataset())
+            *("flask", "duplicates", "--threshold", f"{threshold:g}", "--resolve", "keep-best"),
+            pairs=Selection(dataset=door.dataset()),
         ),
     )
 

@@ -21,18 +21,15 @@ ABOUT_CSV = "spreadsheets; with status, tags and notes, and Curator reads it bac
 
 @bp.get("/")
 def index() -> str:
-    """Show each format with one of the selected pairs written in it, and how many lines there will be."""
+    """Show each format with a selected pair written in it, its command, and how many lines there are."""
     selection = door.selection()
     door.checked_dataset()
-    chosen = request.args.get("format", "messages")
     formats = {name: about for name, (about, _) in FORMATS.items()} | {CSV: ABOUT_CSV}
     return render_template(
         "exports/index.html",
         selection=selection,
-        chosen=chosen if chosen in formats else "messages",
         count=exports.count(door.session(), selection),
-        formats=[(name, about, example(selection, name)) for name, about in formats.items()],
-        shell=door.command("flask", "export", "--jsonl", "-o", file_name(selection, "messages"), pairs=selection),
+        formats=[(name, about, example(selection, name), command(selection, name)) for name, about in formats.items()],
     )
 
 
@@ -57,6 +54,12 @@ def example(selection: Selection, format: str) -> str:
         return "".join(line for line, _ in zip(written, range(2 if format == CSV else 1), strict=False))
     except UserError as error:
         return str(error)
+
+
+def command(selection: Selection, format: str) -> str:
+    """Return the command that writes the same file."""
+    kind = ["--csv"] if format == CSV else ["--jsonl"] if format == "messages" else ["--format", format]
+    return door.command("flask", "export", *kind, "-o", file_name(selection, format), pairs=selection)
 
 
 def file_name(selection: Selection, format: str) -> str:

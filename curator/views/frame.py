@@ -9,6 +9,7 @@ from flask import Blueprint, request
 from werkzeug.wrappers import Response
 
 from curator import reviews, runs, search, text, versions
+from curator.errors import NotFound
 from curator.search import Selection
 from curator.views import door
 from curator.words import STATUSES
@@ -59,6 +60,13 @@ def chosen_theme() -> str:
 def furnish() -> dict[str, Any]:
     """Give every template what the frame shows."""
     return {"rail": Rail(), "theme": chosen_theme(), "here": door.here(), "STATUSES": STATUSES}
+
+
+@bp.app_url_value_preprocessor
+def refuse_large_numbers(_endpoint: str | None, values: dict[str, Any] | None) -> None:
+    """Answer a number in an address that no row can have like any other that is not there."""
+    if any(isinstance(value, int) and value > door.LARGEST for value in (values or {}).values()):
+        raise NotFound("There is no such page.")
 
 
 @bp.post("/theme")

@@ -1,0 +1,83 @@
+"""The options of a run: where they come from, and what is said about wrong ones."""
+
+import subprocess
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from trainer import UserError
+from trainer.config import RunConfig, fill_in, make_config
+
+
+def test_the_command_line_wins_over_the_file_and_the_file_over_the_default(tmp_path):
+    file = tmp_path / "trainer.toml"
+    file.write_text("epochs = 5\nrank = 8\n", "utf-8")
+    config = make_config({"epochs": "2"}, file)
+    assert (config.epochs, config.rank, config.dropout) == (2.0, 8, 0.0)
+
+
+def test_trainer_toml_of_the_current_folder_is_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("trainer.toml").write_text("learning_rate = 1e-4\n", "utf-8")
+    assert make_config({}).learning_rate == 1e-4
+
+
+def test_all_wrong_options_are_reported_at_once(tmp_path):
+    file = tmp_path / "trainer.toml"
+    file.write_text("learning_rat = 1e-4\nquantisation = 'nf3'\nseed = true\n", "utf-8")
+    with pytest.raises(UserError) as caught:
+        make_config({"epochs": "three", "dropout": "1.5", "batch_size": "2.5", "accumulation": "3"}, file)
+    assert str(caught.value).splitlines() == [
+        "7 options cannot be used.",
+        f"  learning_rat in {file} is not an option. All are listed by: python -m trainer run --help",
+        f"  quantisation in {file} is 'nf3', but must be nf4 or int8 or none.",
+        f"  seed in {file} is True, but must be a whole number, 0 or more.",
+        "  --epochs is 'three', but must be a number, more than 0.",
+        "  --dropout is '1.5', but must be a number, from 0 to below 1.",
+        "  --batch-size is '2.5', but must be a whole number, 1 or more.",
+        "  The batch size, 16, cannot be worked through in 3 equal parts. "
+        "Choose an accumulation that divides it.",
+    ]
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-1", "0"])
+def test_a_learning_rate_is_a_number_above_zero(value):
+    with pytest.raises(UserError, match="--learning-rate is .* must be a number, more than 0"):
+        make_config({"learning_rate": value})
+
+
+def test_a_file_that_is_not_toml_is_named(tmp_path):
+    file = tmp_path / "trainer.toml"
+    file.write_text("epochs: 3\n", "utf-8")
+    with pytest.raises(UserError, match="trainer.toml is not TOML"):
+        make_config({}, file)
+
+
+def test_what_is_left_open_is_found_from_the_base_and_the_data():
+    sizes = {"max_tokens": 512, "longest_answer": 100, "threads": 2}
+    large = fill_in(RunConfig(), weights=8_000_000_000, hidden_size=4096, **sizes)
+    small = fill_in(RunConfig(epochs=2), weights=2_000_000, hidden_size=192, **sizes)
+    assert (large.learning_rate, large.epochs, large.rank) == (2.9e-4, 3.0, 16)
+    assert large.max_new_tokens == 160
+    assert small.learning_rate > large.learning_rate
+    assert (small.epochs, small.alpha) == (2, 2 * small.rank)
+
+
+def test_help_names_every_option_within_half_a_second_and_without_torch():
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "trainer", "run", "--help"], capture_output=True, text=True
+    )
+    assert time.monotonic() - started < 0.5
+    assert all(f"--{each.name.replace('_', '-')}" in done.stdout for each in fields(RunConfig)[1:])
+    assert " torch" not in done.stderr
+
+
+def test_an_unknown_command_is_one_line_and_exit_code_1():
+    done = subprocess.run([sys.executable, "-m", "trainer", "fly"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: Argument COMMAND: invalid choice: 'fly'")
+    assert done.stderr.count("\n") == 1
