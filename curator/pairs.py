@@ -94,7 +94,8 @@ def edit(session: Session, pair_id: int, changes: Mapping[str, Any], *, revision
     """
     values = checked({name: changes[name] for name in EDITABLE if name in changes})
     with writing(session):
-        pair = get(session, pair_id)
+        # On PostgreSQL two editors may be here at once; the second waits, and then sees the first one's text.
+        pair = session.get(Pair, pair_id, with_for_update=True) or get(session, pair_id)
         if pair.revision != revision:
             raise Conflict(
                 f"Pair {pair_id} was changed by {pair.updated_by} since you opened it. "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,8 +13,9 @@ from flask import Flask
 from flask.testing import FlaskClient, FlaskCliRunner
 from sqlalchemy.orm import Session
 
-from curator import create_app, database, pairs
+from curator import create_app, database, exports, pairs, versions
 from curator.models import Pair
+from curator.search import Selection
 
 FAQ = (
     "Question,Answer,Topic,Source\n"
@@ -134,3 +136,28 @@ def write(tmp_path: Path) -> Callable[[str, str | bytes], Path]:
         return path
 
     return write_file
+
+
+@pytest.fixture
+def run_folder(session: Session, make_pair: Callable[..., Pair], home: Path) -> Path:
+    """A finished run on a frozen version of six pairs, in the folder where Curator looks for runs."""
+    for number in range(1, 7):
+        make_pair(f"What is {number} and {number}?", f"It is {number + number}.")
+    version, _ = versions.freeze(
+        session, Selection(), by="ada", shares={"train": 0.5, "validation": 0.25, "test": 0.25}
+    )
+    folder = home / "runs" / "kestrel"
+    folder.mkdir(parents=True)
+    record = {"id": "k1", "name": "kestrel", "state": "done", "base": {"name": "builtin"}}
+    (folder / "run.json").write_text(json.dumps(record))
+    steps = [{"step": step, "loss": 4 / step} for step in range(1, 5)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
+    numbers = {"base": {"perplexity": 41.2}, "tuned": {"perplexity": 6.9}}
+    (folder / "evaluation.json").write_text(json.dumps({"test": numbers, "n": 1}))
+    with (folder / "samples.jsonl").open("w") as file:
+        for line in exports.version_lines(session, version.id, "test"):
+            *prompt, answer = json.loads(line)["messages"]
+            for model, words in (("base", "The the the."), ("tuned", answer["content"])):
+                sample = {"fingerprint": "f", "messages": prompt, "reference": answer["content"]}
+                file.write(json.dumps(sample | {"model": model, "text": words, "finish": "stop"}) + "\n")
+    return folder

@@ -12,7 +12,6 @@ import pytest
 from flask import Flask
 from playwright.sync_api import Browser, Dialog, Page, Playwright, expect, sync_playwright
 from sqlalchemy.orm import Session
-from test_pages import run_folder  # noqa: F401  # a finished run, as a fixture
 from werkzeug.serving import make_server
 
 from curator import exports, pairs, reviews, search

@@ -57,31 +57,6 @@ def read_again(session: Session, pair: Pair) -> None:
     session.refresh(pair)
 
 
-@pytest.fixture
-def run_folder(session: Session, make_pair: MakePair, home: Path) -> Path:
-    """A finished run on a frozen version of six pairs, in the folder where Curator looks for runs."""
-    for number in range(1, 7):
-        make_pair(f"What is {number} and {number}?", f"It is {number + number}.")
-    version, _ = versions.freeze(
-        session, Selection(), by="ada", shares={"train": 0.5, "validation": 0.25, "test": 0.25}
-    )
-    folder = home / "runs" / "kestrel"
-    folder.mkdir(parents=True)
-    record = {"id": "k1", "name": "kestrel", "state": "done", "base": {"name": "builtin"}}
-    (folder / "run.json").write_text(json.dumps(record))
-    steps = [{"step": step, "loss": 4 / step} for step in range(1, 5)]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
-    numbers = {"base": {"perplexity": 41.2}, "tuned": {"perplexity": 6.9}}
-    (folder / "evaluation.json").write_text(json.dumps({"test": numbers, "n": 1}))
-    with (folder / "samples.jsonl").open("w") as file:
-        for line in exports.version_lines(session, version.id, "test"):
-            *prompt, answer = json.loads(line)["messages"]
-            for model, words in (("base", "The the the."), ("tuned", answer["content"])):
-                sample = {"fingerprint": "f", "messages": prompt, "reference": answer["content"]}
-                file.write(json.dumps(sample | {"model": model, "text": words, "finish": "stop"}) + "\n")
-    return folder
-
-
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_says_what_to_do_while_there_is_nothing(client: FlaskClient, page: str):
     answer = client.get(page)

@@ -68,4 +68,4 @@ def test_the_loop_of_the_readme_runs_as_it_stands(runner, home):
             result = runner.invoke(args=words[1:])
             assert result.exit_code == 0, (line, result.output)
             ran += 1
-    assert ran >= 8 and Path("exports/v1/manifest.json").is_file()
+    assert ran >= 8 and Path("exports/version-1/manifest.json").is_file()

@@ -10,7 +10,7 @@ from curator.errors import NotFound, UserError
 
 
 @pytest.fixture
-def run_folder(tmp_path):
+def write_run(tmp_path):
     """Writes a run folder as the trainer does, with samples for the given questions and answers."""
 
     def write(chats, name="kestrel", **record) -> Path:
@@ -45,11 +45,11 @@ def run_folder(tmp_path):
 
 
 @pytest.fixture
-def brought(session, make_pair, run_folder):
+def brought(session, make_pair, write_run):
     """A run of two prompts, brought in."""
     made = [make_pair("Open?", "At nine."), make_pair("Dogs?", "Outside.")]
     chats = [text.messages(p.question, p.answer) for p in made]
-    return runs.import_run(session, run_folder(chats))
+    return runs.import_run(session, write_run(chats))
 
 
 def test_a_run_comes_home_with_each_sample_tied_to_its_pair(session, brought):
@@ -73,15 +73,15 @@ def test_bringing_it_in_again_changes_nothing_and_keeps_ratings(session, brought
     assert reviews.progress(session, "ada") == (1, 4)
 
 
-def test_a_sample_finds_its_pair_after_the_pair_was_edited(session, make_pair, run_folder):
+def test_a_sample_finds_its_pair_after_the_pair_was_edited(session, make_pair, write_run):
     pair = make_pair("Open?", "At nine.")
-    folder = run_folder([text.messages("Open?", "At nine.")])
+    folder = write_run([text.messages("Open?", "At nine.")])
     pairs.edit(session, pair.id, {"answer": "At ten."}, revision=1, by="bo")
     assert runs.import_run(session, folder).samples[0].pair_id == pair.id
 
 
-def test_a_run_of_data_that_is_not_here_comes_in_untied(session, run_folder):
-    run = runs.import_run(session, run_folder([text.messages("Elsewhere?", "Yes.")]))
+def test_a_run_of_data_that_is_not_here_comes_in_untied(session, write_run):
+    run = runs.import_run(session, write_run([text.messages("Elsewhere?", "Yes.")]))
     assert run.samples[0].pair_id is None and run.samples[0].reference == "Yes."
 
 
@@ -92,8 +92,8 @@ def test_a_run_of_data_that_is_not_here_comes_in_untied(session, run_folder):
     ("losses.jsonl", "{}\nnot json\n", "losses.jsonl line 1 has no 'fingerprint'"),
     ("metrics.jsonl", '{"step": 1}\nnot json\n', "metrics.jsonl line 2 is not JSON"),
 ])  # fmt: skip
-def test_a_damaged_run_folder_is_refused_with_file_and_line(session, run_folder, file, content, sentence):
-    folder = run_folder([text.messages("Open?", "At nine.")])
+def test_a_damaged_write_run_is_refused_with_file_and_line(session, write_run, file, content, sentence):
+    folder = write_run([text.messages("Open?", "At nine.")])
     (folder / file).write_text(content)
     with pytest.raises(UserError, match=sentence):
         runs.import_run(session, folder)
@@ -107,12 +107,12 @@ def test_a_folder_that_is_no_run_says_what_to_do(session, tmp_path):
         runs.import_run(session, tmp_path / "nowhere")
 
 
-def test_run_folders_wait_until_they_are_brought_in(session, brought, run_folder, tmp_path):
+def test_write_runs_wait_until_they_are_brought_in(session, brought, write_run, tmp_path):
     assert runs.waiting(session, [tmp_path / "runs", tmp_path / "nowhere"]) == []
-    folder = run_folder([text.messages("Open?", "At nine.")], name="heron")
+    folder = write_run([text.messages("Open?", "At nine.")], name="heron")
     assert runs.waiting(session, [tmp_path / "runs"]) == [folder]
     runs.import_run(session, folder)
-    run_folder([text.messages("Open?", "At nine.")], name="heron", state="failed")
+    write_run([text.messages("Open?", "At nine.")], name="heron", state="failed")
     assert runs.waiting(session, [tmp_path / "runs"]) == [folder]
 
 

@@ -38,8 +38,7 @@ def test_all_wrong_options_are_reported_at_once(tmp_path):
         "  --epochs is 'three', but must be a number, more than 0.",
         "  --dropout is '1.5', but must be a number, from 0 to below 1.",
         "  --batch-size is '2.5', but must be a whole number, 1 or more.",
-        "  The batch size, 16, cannot be worked through in 3 equal parts. "
-        "Choose an accumulation that divides it.",
+        "  The batch size, 16, cannot be worked through in 3 equal parts. Choose an accumulation that divides it.",
     ]
 
 

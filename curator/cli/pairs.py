@@ -124,7 +124,7 @@ def export(
 
     \b
     Examples: flask export --jsonl > pairs.jsonl
-              flask export --version 3 -o exports/v3/
+              flask export --version 3 -o exports/version-3/
     """
     from curator import exports, reviews
     from curator.search import Selection

@@ -42,7 +42,7 @@ def freeze(session: Session, shares: str, seed: int, name: str, note: str, json_
         return
     state = "" if is_new else " was there already: the same text with the same split"
     click.echo(f"Version {version.id}{state}: {spoken_counts(version)}. Fingerprint {version.fingerprint[:12]}.")
-    say(f"Write it for training with: flask export --version {version.id} -o exports/v{version.id}/")
+    say(f"Write it for training with: flask export --version {version.id} -o exports/version-{version.id}/")
 
 
 @click.command()
