@@ -6,9 +6,11 @@ import argparse
 import contextlib
 import ctypes
 import json
+import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -73,6 +75,9 @@ def prepare_environment() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if not sys.warnoptions:  # what libraries say to each other's authors is no news to the user
+        warnings.simplefilter("ignore")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     with contextlib.suppress(OSError, AttributeError):  # glibc alone: it gives memory back after each use,
         glibc = ctypes.CDLL("libc.so.6")  # and taking it again for each step costs a fifth of the time
         glibc.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD
@@ -95,7 +100,8 @@ def print_results(folder: Path) -> None:
 
     evaluation = json.loads((folder / "evaluation.json").read_text("utf-8"))
     base, tuned = evaluation["test"]["base"], evaluation["test"]["tuned"]
-    print(f"{'':14}{'base':>10}{'tuned':>10}   {evaluation['n']} test lines")
+    if base:
+        print(f"{'':14}{'base':>10}{'tuned':>10}   {evaluation['n']} test lines")
     for measure in base:
         print(f"{MEASURES[measure]:14}{base[measure]:>10.3f}{tuned[measure]:>10.3f}")
     print(f"\nThe run is in {folder}/. Bring it into Curator with: flask import-run {folder}")

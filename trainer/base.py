@@ -95,9 +95,12 @@ def ensure(recipe: Recipe = RECIPE) -> Path:
 
 def make(text: str, recipe: Recipe, folder: Path) -> None:
     """Train tokenizer and model on the text, and save both into the folder."""
+    import transformers
+
     blocks = [read_block(block) for block in text.split("\n\n") if block.strip()]
     tokenizer = make_tokenizer(blocks, recipe.vocabulary)
     model = train(blocks, tokenizer, recipe)
+    transformers.utils.logging.disable_progress_bar()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

@@ -91,10 +91,14 @@ def export_files(path: Path) -> dict[str, Path]:
 def describe(path: Path) -> dict[str, Any]:
     """Return what the record of a run keeps of its data: path, sha256 of each file, and the manifest."""
     manifest = path / "manifest.json"
+    try:
+        said = json.loads(manifest.read_text("utf-8")) if manifest.is_file() else None
+    except ValueError as error:
+        raise UserError(f"{manifest} is not JSON: {error}. Make the export again, or take it away.") from None
     return {
         "path": str(path),
         "sha256": {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in export_files(path).values()},
-        "manifest": json.loads(manifest.read_text("utf-8")) if manifest.is_file() else None,
+        "manifest": said,
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,6 @@ from trainer import UserError, base
 from trainer.config import FilledConfig, RunConfig
 
 NETWORK_SECONDS = 5
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,6 +75,7 @@ def load_base(config: RunConfig) -> Base:
     Weights are read from safetensors only, and no code that comes with a model is run. Raises
     UserError where the base is not found, cannot be read, or does not fit its tokenizer.
     """
+    transformers.utils.logging.disable_progress_bar()
     device = find_device()
     source, options = locate(config.base)
     try:

@@ -148,7 +148,7 @@ def training_arguments(base: Base, config: FilledConfig, lines: int, has_validat
     known = {each.name for each in fields(SFTConfig)}
     on_cpu = base.device.name == "cpu"
     wanted = {
-        "output_dir": str(folder / "checkpoints"),
+        "output_dir": str(folder),
         "save_strategy": "no",
         "num_train_epochs": config.epochs,
         "per_device_train_batch_size": config.batch_size // config.accumulation,

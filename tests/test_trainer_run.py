@@ -1,0 +1,231 @@
+"""A real QLoRA run on the CPU: what it learns, what it leaves behind, and how it ends when it cannot go on."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from trainer_fixtures import SUMS, make_base, sums, tiny_base  # noqa: F401
+
+from trainer.__main__ import main
+from trainer.dataset import Renderer, read_examples
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+QUICK = ["--epochs", "2", "--samples", "2", "--max-new-tokens", "4"]
+
+
+def lines_of(file):
+    return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_base, sums, tmp_path_factory):  # noqa: F811
+    """The folder of a run long enough to learn something."""
+    folder = tmp_path_factory.mktemp("runs") / "kestrel"
+    assert main(["run", str(sums), "--base", str(tiny_base), "-o", str(folder), "--epochs", "12"]) == 0
+    return folder
+
+
+def test_a_run_learns_and_says_how_much(finished):
+    losses = lines_of(finished / "losses.jsonl")
+    trained = [line for line in losses if line["split"] == "train"]
+    assert sum(line["tuned_loss"] for line in trained) < 0.5 * sum(line["base_loss"] for line in trained)
+    test = json.loads((finished / "evaluation.json").read_text())["test"]
+    assert test["tuned"]["perplexity"] < test["base"]["perplexity"]
+    assert (
+        set(test["base"])
+        == set(test["tuned"])
+        == {
+            *("perplexity", "rouge1", "rouge2", "rougeL", "bleu"),
+            *("token_f1", "exact_match", "repetition", "truncated", "empty"),
+        }
+    )
+
+
+def test_the_record_says_what_was_asked_what_was_done_and_with_what(finished, sums):  # noqa: F811
+    record = json.loads((finished / "run.json").read_text())
+    assert record["state"] == "done"
+    assert record["config"]["asked"]["rank"] is None
+    assert record["config"]["resolved"]["rank"] == 64
+    assert record["data"]["path"] == str(sums)
+    assert len(record["data"]["sha256"]["sums.jsonl"]) == 64
+    assert record["lines"] == {"train": 24, "validation": 3, "test": 3}
+    assert record["software"]["torch"]
+    assert record["started"] <= record["ended"]
+
+
+def test_each_step_is_noted_with_its_numbers(finished):
+    metrics = lines_of(finished / "metrics.jsonl")
+    assert [line["step"] for line in metrics] == list(range(1, 25))
+    assert {"epoch", "loss", "learning_rate", "grad_norm", "tokens", "tokens_per_second"} <= set(metrics[0])
+    assert any("eval_loss" in line for line in metrics)
+    assert metrics[-1]["loss"] < metrics[0]["loss"]
+
+
+def test_base_and_tuned_answer_the_same_prompts(finished):
+    samples = lines_of(finished / "samples.jsonl")
+    assert [line["model"] for line in samples] == ["base", "tuned"] * 3
+    for before, after in zip(samples[::2], samples[1::2], strict=True):
+        assert before["fingerprint"] == after["fingerprint"]
+        assert (before["messages"][-1]["content"], before["reference"]) in SUMS
+    assert {line["finish"] for line in samples} <= {"stop", "length"}
+
+
+def test_the_adapter_is_read_by_from_pretrained_and_has_the_losses_of_the_run(finished, sums):  # noqa: F811
+    import torch
+    from peft import AutoPeftModelForCausalLM
+    from transformers import AutoTokenizer
+
+    renderer = Renderer(AutoTokenizer.from_pretrained(finished / "adapter"))
+    model = AutoPeftModelForCausalLM.from_pretrained(finished / "adapter")
+    example = read_examples(sums)[0]
+    line = renderer.render(example)
+    inputs = {"input_ids": torch.tensor([line.input_ids]), "labels": torch.tensor([line.labels])}
+    (noted,) = [e for e in lines_of(finished / "losses.jsonl") if e["fingerprint"] == example.fingerprint]
+    # The base is read in full precision here and was 4 bit in the run, so the losses are alike, not equal.
+    assert model(**inputs).loss.item() == pytest.approx(noted["tuned_loss"], rel=0.3)
+    assert noted["tuned_loss"] < 0.5 * noted["base_loss"]
+
+
+def test_the_same_seed_gives_the_same_numbers(tiny_base, sums, tmp_path):  # noqa: F811
+    for name in ("one", "two"):
+        assert main(["run", str(sums), "--base", str(tiny_base), "-o", str(tmp_path / name), *QUICK]) == 0
+    for file in ("losses.jsonl", "samples.jsonl", "evaluation.json"):
+        assert (tmp_path / "one" / file).read_text() == (tmp_path / "two" / file).read_text()
+
+
+def test_parts_of_a_batch_give_the_steps_of_the_whole(tiny_base, sums, tmp_path):  # noqa: F811
+    for parts in ("1", "4"):
+        options = ["--accumulation", parts, "--quantisation", "none", "-o", str(tmp_path / parts), *QUICK]
+        assert main(["run", str(sums), "--base", str(tiny_base), *options]) == 0
+    whole, in_parts = (lines_of(tmp_path / parts / "metrics.jsonl") for parts in ("1", "4"))
+    for one, other in zip(whole, in_parts, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=0.02)
+
+
+def test_watching_does_not_stop_the_gradient_of_a_4_bit_base(tiny_base, sums, tmp_path):  # noqa: F811
+    # On a CPU with bfloat16 the first evaluation used to repack the weights, and training went on nearly blind.
+    norms = {}
+    for share in ("0", "0.1"):
+        options = ["--validation", share, "-o", str(tmp_path / share), *QUICK]
+        assert main(["run", str(sums), "--base", str(tiny_base), *options]) == 0
+        norms[share] = lines_of(tmp_path / share / "metrics.jsonl")[-1]["grad_norm"]
+    assert norms["0.1"] > 0.3 * norms["0"]
+
+
+@pytest.mark.parametrize("quantisation", ["int8", "none"])
+def test_other_quantisations_run_too(quantisation, tiny_base, sums, tmp_path):  # noqa: F811
+    options = ["--quantisation", quantisation, "-o", str(tmp_path / "run"), *QUICK]
+    assert main(["run", str(sums), "--base", str(tiny_base), *options]) == 0
+
+
+def test_a_width_that_no_4_bit_block_divides_runs_too(sums, tmp_path):  # noqa: F811
+    base = make_base(tmp_path / "narrow", hidden_size=40)
+    assert main(["run", str(sums), "--base", str(base), "-o", str(tmp_path / "run"), *QUICK]) == 0
+
+
+def test_nothing_held_out_trains_on_all_and_compares_nothing(tiny_base, sums, tmp_path):  # noqa: F811
+    options = ["--validation", "0", "--test", "0", "-o", str(tmp_path / "run"), *QUICK]
+    assert main(["run", str(sums), "--base", str(tiny_base), *options]) == 0
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["lines"]["train"] == len(SUMS)
+
+
+def test_an_output_folder_with_something_in_it_is_refused_before_any_work(sums, tmp_path, capsys):  # noqa: F811
+    (tmp_path / "old.txt").touch()
+    assert main(["run", str(sums), "--base", "nowhere", "-o", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == (
+        f"Error: {tmp_path} exists already. Choose another folder with -o, or take this one away.\n"
+    )
+
+
+def test_a_vocabulary_larger_than_the_model_is_refused_and_leaves_no_folder(sums, tmp_path, capsys):  # noqa: F811
+    base = make_base(tmp_path / "base", vocabulary=270)
+    assert main(["run", str(sums), "--base", str(base), "-o", str(tmp_path / "run"), *QUICK]) == 1
+    assert "They do not belong together" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_that_are_not_safetensors_are_refused(tiny_base, sums, tmp_path, capsys):  # noqa: F811
+    base = tmp_path / "base"
+    base.mkdir()
+    for file in tiny_base.iterdir():
+        (base / file.name.replace("model.safetensors", "pytorch_model.bin")).write_bytes(file.read_bytes())
+    assert main(["run", str(sums), "--base", str(base), "-o", str(tmp_path / "run")]) == 1
+    assert "cannot be loaded" in capsys.readouterr().err
+
+
+def test_a_base_that_is_nowhere_is_refused_within_seconds_and_in_one_line(sums, tmp_path):  # noqa: F811
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "trainer", "run", str(sums), "--base", "nobody/nothing", "-o", str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"HF_ENDPOINT": "http://localhost:9", "HF_HOME": str(tmp_path / "cache")},
+    )
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("Error")]
+    assert line.startswith("Error: The base nobody/nothing is neither a folder nor in the Hugging Face cache")
+    assert "Traceback" not in done.stderr
+    assert time.monotonic() - started < 40
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_no_number_ends_the_run_as_failed(tiny_base, sums, tmp_path, capsys, monkeypatch):  # noqa: F811
+    from trainer.run import AnswerTrainer
+
+    monkeypatch.setattr(AnswerTrainer, "compute_loss", lambda self, model, inputs, *a, **k: nan_loss(model))
+    assert main(["run", str(sums), "--base", str(tiny_base), "-o", str(tmp_path / "run"), *QUICK]) == 1
+    assert "of step 1 is nan, so nothing can be learned any more. Try a lower --learning-rate" in (
+        capsys.readouterr().err
+    )
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (record["state"], "step 1 is nan" in record["error"]) == ("failed", True)
+
+
+def nan_loss(model):
+    return math.nan * sum(weight.sum() for weight in model.parameters() if weight.requires_grad)
+
+
+def test_a_crash_leaves_its_error_in_the_record(tiny_base, sums, tmp_path, monkeypatch):  # noqa: F811
+    from trainer import run
+
+    def crash(*args):
+        raise RuntimeError("out of paper")
+
+    monkeypatch.setattr(run, "fit", crash)
+    with pytest.raises(RuntimeError):
+        main(["run", str(sums), "--base", str(tiny_base), "-o", str(tmp_path / "run")])
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (record["state"], record["error"]) == ("failed", "RuntimeError: out of paper")
+
+
+def test_ctrl_c_ends_the_run_as_stopped(tiny_base, sums, tmp_path):  # noqa: F811
+    folder = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trainer", "run", str(sums), "--base", str(tiny_base), "-o", str(folder)]
+        + ["--epochs", "5000"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (folder / "metrics.jsonl").exists() and process.poll() is None:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said.endswith("Stopped.\n")
+    assert json.loads((folder / "run.json").read_text())["state"] == "stopped"
+
+
+def test_a_run_without_a_name_is_given_the_first_free_one(tmp_path, monkeypatch):
+    from trainer.record import choose_folder
+
+    monkeypatch.chdir(tmp_path)
+    assert choose_folder(None) == Path("runs/kestrel")
+    Path("runs/kestrel").mkdir(parents=True)
+    assert choose_folder(None) == Path("runs/wren")
