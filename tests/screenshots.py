@@ -1,4 +1,4 @@
-"""Pictures of the running app for the README, for `make screenshots`: what `make demo` left, in light and dark."""
+"""Pictures of the running app for the README, for `make screenshots`: of what `make demo` left."""
 
 from __future__ import annotations
 
@@ -66,22 +66,16 @@ def work_a_little(session: Session) -> None:
 
 
 def take_all(address: str) -> None:
-    """Take each picture in both themes."""
+    """Take each picture in its theme."""
     path = os.environ.get("CURATOR_BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        for theme in ("light", "dark"):
-            context = browser.new_context(base_url=address, viewport=SIZE, color_scheme=theme)
-            page = context.new_page()
-            for name, take in SHOTS.items():
-                take(page)
-                page.wait_for_load_state("networkidle")
-                page.screenshot(path=PICTURES / f"{name}-{theme}.png")
+        for name, theme, take in SHOTS:
+            page = browser.new_page(base_url=address, viewport=SIZE, color_scheme=theme)
+            take(page)
+            page.wait_for_load_state("networkidle")
+            page.screenshot(path=PICTURES / f"{name}-{theme}.png")
         browser.close()
-
-
-def home(page: Page) -> None:
-    page.goto("/?dataset=")
 
 
 def list_of_pairs(page: Page) -> None:
@@ -90,10 +84,6 @@ def list_of_pairs(page: Page) -> None:
         page.keyboard.press(key)
     page.get_by_label("Answer", exact=True).wait_for()
     page.evaluate("scrollTo(0, 0)")
-
-
-def duplicates(page: Page) -> None:
-    page.goto("/duplicates/?dataset=inbox")
 
 
 def clean(page: Page) -> None:
@@ -111,14 +101,12 @@ def review(page: Page) -> None:
     page.goto("/review/?dataset=main")
 
 
-SHOTS = {
-    "home": home,
-    "pairs": list_of_pairs,
-    "duplicates": duplicates,
-    "clean": clean,
-    "run": run,
-    "review": review,
-}
+SHOTS = (
+    ("pairs", "light", list_of_pairs),
+    ("clean", "light", clean),
+    ("run", "light", run),
+    ("review", "dark", review),
+)
 
 if __name__ == "__main__":
     main()
