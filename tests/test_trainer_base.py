@@ -1,7 +1,6 @@
 """The built-in base: made from the shipped text, once, the same every time."""
 
 import hashlib
-import random
 from pathlib import Path
 
 import pytest
@@ -82,11 +81,3 @@ def test_blocks_of_the_primer_are_chats_or_plain_texts():
         {"role": "assistant", "content": "Because."},
     ]
     assert base.read_block("A plain text.\n") == "A plain text."
-
-
-def test_a_chat_by_keywords_asks_with_words_of_its_answer():
-    chat = base.ask_by_keywords(base.read_block("Q: Why?\nA: Bread keeps well in a cloth bag."), random.Random(1))
-    asked, answer = chat[0]["content"].split(), chat[1]["content"]
-    assert answer == "Bread keeps well in a cloth bag."
-    assert 2 <= len(asked) < 7
-    assert set(asked) <= set(answer.rstrip(".").split())
