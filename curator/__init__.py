@@ -180,7 +180,7 @@ def when(moment: datetime | None) -> str:
         if seconds < limit:
             amount = int(seconds // length)
             return f"{amount} {unit}{'s' if amount != 1 else ''} ago"
-    return f"{moment:%-d %B %Y}"
+    return f"{moment.day} {moment:%B %Y}"
 
 
 def in_bytes(value: float) -> str:
