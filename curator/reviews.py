@@ -150,11 +150,49 @@ def preferences(session: Session) -> Iterator[dict[str, Any]]:
                 yield preference(best, best.text, worst.text)
 
 
+def judgements(session: Session) -> Iterator[dict[str, Any]]:
+    """Yield {"prompt", "completion", "label"}, the rows that KTO learns from, in the order of the samples.
+
+    An answer of 4 or 5 stars is good (true) and one of 1 or 2 bad; one of 3, or of a mean between 2 and 4
+    where several people differ, is left out. A corrected answer is good, and what it corrected is bad
+    where it has no stars.
+    """
+    rows = session.execute(
+        sa.select(Sample, Rating)
+        .join(Rating, Rating.sample_id == Sample.id)
+        .order_by(Sample.run_id, Sample.number, Sample.id, Rating.id)
+    )
+    judged: dict[Sample, list[Rating]] = defaultdict(list)
+    for sample, rating in rows:
+        judged[sample].append(rating)
+    for sample, ratings in judged.items():
+        better = [r.correction for r in ratings if r.correction and r.correction != sample.text]
+        stars = [r.stars for r in ratings if r.stars] or ([1] if better else [])
+        mean = sum(stars) / len(stars) if stars else 3
+        if mean >= 4 or mean <= 2:
+            yield judgement(sample, sample.text, mean >= 4)
+        for correction in better:
+            yield judgement(sample, correction, True)
+
+
+def judgement(sample: Sample, completion: str, label: bool) -> dict[str, Any]:
+    """Return one row in TRL's conversational form."""
+    return {
+        "prompt": prompt_of(sample),
+        "completion": [{"role": "assistant", "content": completion}],
+        "label": label,
+    }
+
+
 def preference(sample: Sample, chosen: str, rejected: str) -> dict[str, Any]:
     """Return one row in TRL's conversational form."""
-    prompt = [{"role": m["role"], "content": m["content"]} for m in sample.messages]
     return {
-        "prompt": prompt,
+        "prompt": prompt_of(sample),
         "chosen": [{"role": "assistant", "content": chosen}],
         "rejected": [{"role": "assistant", "content": rejected}],
     }
+
+
+def prompt_of(sample: Sample) -> list[dict[str, str]]:
+    """Return the messages that a sample answers, with their roles and texts alone."""
+    return [{"role": m["role"], "content": m["content"]} for m in sample.messages]

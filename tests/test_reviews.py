@@ -186,3 +186,19 @@ def test_unequal_ratings_of_one_prompt_make_a_preference(session, brought):
         reviews.rate(session, sample.id, 3, "ada")
     (row,) = reviews.preferences(session)
     assert (row["chosen"][0]["content"], row["rejected"][0]["content"]) == ("tuned says", "base says")
+
+
+def test_good_and_bad_answers_are_told_apart_for_kto_and_those_between_left_out(session, brought):
+    base, tuned, other, last = brought.samples
+    for sample, stars in ((base, 2), (tuned, 5), (other, 3)):
+        reviews.rate(session, sample.id, stars, "ada")
+    reviews.correct(session, last.id, "In the yard.", "ada")
+    said = [(row["completion"][0]["content"], row["label"]) for row in reviews.judgements(session)]
+    assert said == [("base says", False), ("tuned says", True), ("tuned says", False), ("In the yard.", True)]
+    assert next(reviews.judgements(session))["prompt"] == [{"role": "user", "content": "Open?"}]
+
+
+def test_an_answer_that_people_differ_on_is_neither_good_nor_bad(session, brought):
+    reviews.rate(session, brought.samples[0].id, 1, "ada")
+    reviews.rate(session, brought.samples[0].id, 5, "bob")
+    assert list(reviews.judgements(session)) == []
