@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import hashlib
-import io
 import json
 import os
 import tempfile
@@ -18,14 +16,15 @@ from typing import IO, Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from curator import search, text, versions
+from curator import database, history, search, text, versions
 from curator.errors import UserError
-from curator.formats import FORMATS, to_line
-from curator.models import Pair, Version
+from curator.formats import KINDS, encode
+from curator.formats.preflight import Report
+from curator.formats.writing import COLUMNS, TABLE, TABLE_COLUMNS, Fields, checked_format, json_line, to_fields
+from curator.models import Dataset, Pair, Version, VersionLine, make_sessions, open_engine, writing
 from curator.search import Selection
+from curator.text import Message
 from curator.words import SPLITS
-
-CSV_COLUMNS = ("id", "system", "history", "question", "answer", "status", "tags", "source", "notes")
 
 
 @dataclass(frozen=True)
@@ -51,83 +50,93 @@ def count(session: Session, selection: Selection) -> Count:
 
 
 def lines(session: Session, selection: Selection, format: str = "messages") -> Iterator[str]:
-    """Yield one line a pair in the order of their ids, from one consistent state of the database."""
+    """Yield one line of JSON a pair in the order of their ids, from one consistent state of the database."""
+    return map(json_line, fields(session, selection, format))
+
+
+def fields(
+    session: Session, selection: Selection, format: str = "messages", seen: Report | None = None
+) -> Iterator[Fields]:
+    """Yield the fields of each pair in a shape, in id order; `seen` is told of each, for the preflight."""
     checked_format(format)
     for pair in rows(session, exportable(selection)):
         chat = text.messages(pair.question, pair.answer, pair.system, pair.history)
-        yield as_line(chat, format, f"Pair {pair.id}")
-
-
-def csv_lines(session: Session, selection: Selection) -> Iterator[str]:
-    """Yield a CSV that a spreadsheet reads and `flask import` takes back: header first, then a row a pair."""
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\r\n")  # RFC 4180
-
-    def written(row: Iterable[Any]) -> str:
-        writer.writerow(row)
-        line = buffer.getvalue()
-        buffer.seek(0)
-        buffer.truncate()
-        return line
-
-    yield written(CSV_COLUMNS)
-    for pair in rows(session, exportable(selection)):
-        earlier = json.dumps(pair.history, ensure_ascii=False) if pair.history else ""
-        yield written(
-            (pair.id, pair.system, earlier, pair.question, pair.answer, pair.status, ", ".join(pair.tags),
-             pair.source, pair.notes)
-        )  # fmt: skip
+        if seen:
+            seen.add(pair.id, chat)
+        yield shaped(pair, pair.id, chat, format, f"Pair {pair.id}")
 
 
 def rows(session: Session, selection: Selection) -> Iterator[sa.Row[Any]]:
     """Yield the columns of the pairs of a selection in id order, a thousand in memory at a time."""
-    columns = [getattr(Pair, name) for name in CSV_COLUMNS]
+    columns = [getattr(Pair, name) for name in TABLE_COLUMNS]
     statement = sa.select(*columns).where(*search.conditions(session, selection)).order_by(Pair.id)
     yield from session.execute(statement.execution_options(yield_per=1000))
 
 
 def version_lines(session: Session, number: int, split: str | None = None, format: str = "messages") -> Iterator[str]:
     """Yield the frozen lines of a version, or of one split of it."""
-    checked_format(format)
-    for place, chat in enumerate(versions.chats(session, number, split), 1):
-        yield as_line(chat, format, f"Line {place} of version {number}")
+    return map(json_line, version_fields(session, number, split, format))
 
 
-def as_line(chat: list[dict[str, str]], format: str, who: str) -> str:
-    """Return one line; where the shape can't hold the pair, the UserError names it."""
+def version_fields(
+    session: Session, number: int, split: str | None = None, format: str = "messages", seen: Report | None = None
+) -> Iterator[Fields]:
+    """Yield the fields of each frozen line in a shape; `seen` is told of each, for the preflight."""
+    if checked_format(format) == TABLE:
+        raise UserError("A version holds texts alone, and a table more. Choose another format, as in: --format qa")
+    numbers = sa.select(VersionLine.pair_id).where(VersionLine.version_id == number).order_by(VersionLine.position)
+    if split:
+        numbers = numbers.where(VersionLine.split == split)
+    ids = session.scalars(numbers.execution_options(yield_per=1000))
+    for place, (pair_id, chat) in enumerate(zip(ids, versions.chats(session, number, split), strict=True), 1):
+        if seen:
+            seen.add(pair_id, chat)
+        yield shaped(None, pair_id, chat, format, f"Line {place} of version {number}")
+
+
+def shaped(pair: Any, number: int, chat: list[Message], format: str, who: str) -> Fields:
+    """Return a pair in a shape; where the shape can't hold it, the UserError names it."""
     try:
-        return to_line(chat, format)
+        return to_fields(pair, number, chat, format)
     except UserError as error:
         raise UserError(f"{who} {error} Export it with --format messages.") from error
 
 
-def checked_format(format: str) -> str:
-    """Return the name of a shape, or raise UserError listing those there are."""
-    if format not in FORMATS:
-        raise UserError(f"There is no format {format!r}. Choose one of: {', '.join(FORMATS)}.")
-    return format
+def preflight(session: Session, selection: Selection) -> Report:
+    """Return what the pairs of a selection would meet on their way into training."""
+    seen = Report()
+    for _ in fields(session, selection, seen=seen):
+        pass
+    return seen
 
 
-def write_file(lines: Iterable[str], path: Path) -> tuple[int, str]:
-    """Write a file whole or not at all. Return its number of lines and the sha256 of its bytes."""
-    number, digest = 0, hashlib.sha256()
+def write_file(pieces: Iterable[str | bytes], path: Path) -> str:
+    """Write a file whole or not at all. Return the sha256 of its bytes."""
+    digest = hashlib.sha256()
     with atomically(path) as file:
-        for line in lines:
-            data = line.encode("utf-8")
+        for piece in pieces:
+            data = piece.encode("utf-8") if isinstance(piece, str) else piece
             file.write(data)
             digest.update(data)
-            number += 1
-    return number, digest.hexdigest()
+    return digest.hexdigest()
 
 
-def write_folder(session: Session, number: int, folder: Path, format: str = "messages") -> dict[str, Any]:
+def write_folder(
+    session: Session,
+    number: int,
+    folder: Path,
+    format: str = "messages",
+    kind: str = "jsonl",
+    seen: Report | None = None,
+) -> dict[str, Any]:
     """Write a version as train.jsonl, validation.jsonl, test.jsonl, README.md and, last, manifest.json.
 
-    Return the manifest (FILES.md). Raises UserError where the folder holds files that are not an export's.
+    Another kind of file has its own ending. Return the manifest (FILES.md). Raises UserError where
+    the folder holds files that are not an export's.
     """
     frozen = versions.get(session, number)
     folder.mkdir(parents=True, exist_ok=True)
-    names = {f"{split}.jsonl" for split in SPLITS} | {"manifest.json", "README.md"}
+    names = {f"{split}.{ending}" for split in SPLITS for ending in KINDS} | {"manifest.json", "README.md"}
     strangers = sorted(entry.name for entry in folder.iterdir() if entry.name not in names)
     if strangers:
         raise UserError(f"{folder} holds other files ({', '.join(strangers[:3])}). Name an empty folder.")
@@ -135,15 +144,45 @@ def write_folder(session: Session, number: int, folder: Path, format: str = "mes
     files = {}
     for split in SPLITS:
         if frozen.counts.get(split):
-            name = f"{split}.jsonl"
-            written, digest = write_file(version_lines(session, number, split, format), folder / name)
-            files[name] = {"sha256": digest, "lines": written, "split": split}
-        else:
-            (folder / f"{split}.jsonl").unlink(missing_ok=True)
+            name = f"{split}.{kind}"
+            rows = version_fields(session, number, split, format, seen)
+            digest = write_file(encode(rows, kind, COLUMNS[format]), folder / name)
+            files[name] = {"sha256": digest, "lines": frozen.counts[split], "split": split}
+    for name in names - files.keys() - {"README.md"}:  # of an export that was here before
+        (folder / name).unlink(missing_ok=True)
     manifest = manifest_of(session, frozen, format, files)
-    write_file([versions.card(session, frozen)], folder / "README.md")
+    write_file([versions.card(session, frozen, kind)], folder / "README.md")
     write_file([json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"], folder / "manifest.json")
     return manifest
+
+
+def write_database(session: Session, selection: Selection, path: Path, by: str) -> int:
+    """Write pairs as an SQLite file that Curator opens: DATABASE_URL=sqlite:///FILE. Return how many.
+
+    Pairs keep their numbers and data sets, and stand in one changeset, which names where they come
+    from; versions, runs and earlier changes stay behind. The file is written whole or not at all.
+    """
+    source = session.connection().engine.url
+    if source.get_backend_name() == "sqlite" and Path(source.database or "").resolve() == path.resolve():
+        raise UserError(f"{path} is the database that is exported. Name another file.")
+    where = search.conditions(session, exportable(selection))
+    names = ("id", "fingerprint", *(name for name in history.FIELDS if name != "trashed"))
+    statement = sa.select(*(getattr(Pair, name) for name in names)).where(*where).order_by(Pair.id)
+    places = sa.select(Dataset.id, Dataset.name).where(Dataset.id.in_(sa.select(Pair.dataset_id).where(*where)))
+    with replacing(path) as temporary:
+        opened = open_engine(f"sqlite:///{temporary}")
+        try:
+            database.upgrade(opened)
+            with make_sessions(opened)() as copy, writing(copy):
+                copy.add_all(Dataset(id=place.id, name=place.name) for place in session.execute(places))
+                changeset = history.begin(copy, "imported", by, f"from {database.describe_url(str(source))}")
+                for batch in session.execute(statement.execution_options(yield_per=1000)).partitions():
+                    history.add(copy, changeset, [row._asdict() for row in batch])
+            with contextlib.closing(opened.raw_connection()) as connection:
+                connection.cursor().execute("PRAGMA journal_mode = DELETE")  # one file, without -wal and -shm
+        finally:
+            opened.dispose()
+    return changeset.rows
 
 
 def manifest_of(session: Session, frozen: Version, format: str, files: dict[str, Any]) -> dict[str, Any]:
@@ -172,21 +211,24 @@ def software_version() -> str:
 @contextlib.contextmanager
 def atomically(path: Path) -> Iterator[IO[bytes]]:
     """Open a file beside `path` that takes its place when all was written, and vanishes when not."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give the name of a file to write, which takes the place of `path` when the block ends well, and vanishes else."""
     if path.is_dir():
         raise UserError(f"{path} is a folder. End it with a slash to export a version into it.")
     if not path.parent.is_dir():
         raise UserError(f"There is no folder {path.parent}. Make it first.")
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~current_umask())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
+        temporary = Path(folder) / "file"
+        yield temporary
+        os.chmod(temporary, 0o666 & ~current_umask())
+        os.replace(temporary, path)
 
 
 def current_umask() -> int:

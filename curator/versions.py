@@ -256,11 +256,11 @@ def cleaning_before(session: Session, version: Version) -> list[dict[str, Any]]:
     ]
 
 
-def card(session: Session, version: Version) -> str:
-    """Return the dataset card: README.md with the front matter that Hugging Face reads."""
+def card(session: Session, version: Version, ending: str = "jsonl") -> str:
+    """Return the dataset card: README.md with the front matter that Hugging Face reads; `ending` is its files'."""
     title = version.dataset.name if version.dataset else "All data sets"
     files = "\n".join(
-        f"      - split: {side}\n        path: {side}.jsonl" for side in SPLITS if version.counts.get(side)
+        f"      - split: {side}\n        path: {side}.{ending}" for side in SPLITS if version.counts.get(side)
     )
     splits = "\n".join(f"| {side} | {version.counts.get(side, 0):,} |" for side in SPLITS)
     steps = cleaning_before(session, version)

@@ -5,11 +5,19 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
+import pyarrow.parquet
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from curator import exports, pairs, text, versions
+from curator import create_app, database, exports, pairs, text, versions
 from curator.errors import UserError
+from curator.formats import FORMATS, KINDS, encode, read, writing
+from curator.formats.converting import Conversion
+from curator.formats.writing import COLUMNS, neutralise, restore
 from curator.search import Selection
 
 
@@ -45,8 +53,9 @@ def test_the_same_selection_gives_the_same_bytes_in_another_process(session, mak
 
 def test_a_csv_keeps_what_a_pair_holds(session, make_pair):
     make_pair('Say "hi", now?', "a\nb", system="s", earlier=[{"role": "user", "content": "é"}], tags=["x", "y"])
-    header, row = exports.csv_lines(session, Selection())
-    assert header == "id,system,history,question,answer,status,tags,source,notes\r\n"
+    table = b"".join(encode(exports.fields(session, Selection(), "table"), "csv", COLUMNS["table"])).decode()
+    header, row = table.split("\r\n", 1)
+    assert header == "id,system,history,question,answer,status,tags,source,notes"
     assert row == '1,s,"[{""role"": ""user"", ""content"": ""é""}]","Say ""hi"", now?","a\nb",draft,"x, y",,\r\n'
 
 
@@ -59,8 +68,8 @@ def test_a_pair_that_a_shape_cannot_hold_is_named(session, make_pair):
 def test_a_file_is_written_whole_or_not_at_all(session, make_pair, tmp_path):
     make_pair()
     path = tmp_path / "out.jsonl"
-    number, digest = exports.write_file(exports.lines(session, Selection()), path)
-    assert number == 1 and hashlib.sha256(path.read_bytes()).hexdigest() == digest
+    digest = exports.write_file(exports.lines(session, Selection()), path)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
 
     def broken():
         yield "half\n"
@@ -102,3 +111,171 @@ def test_a_fingerprint_is_the_sha256_of_the_canonical_messages():
     chat = text.messages("Wo?", "Hier.")
     canonical = '[{"content":"Wo?","role":"user"},{"content":"Hier.","role":"assistant"}]'
     assert text.fingerprint(chat) == hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def test_a_version_becomes_a_folder_of_any_kind_in_place_of_another(session, make_pair, tmp_path):
+    for _ in range(20):
+        make_pair()
+    versions.freeze(session, Selection(), by="ada")
+    exports.write_folder(session, 1, tmp_path / "v1")
+    exports.write_folder(session, 1, tmp_path / "v1", kind="parquet")
+    assert sorted(p.name for p in (tmp_path / "v1").iterdir()) == [
+        "README.md", "manifest.json", "test.parquet", "train.parquet", "validation.parquet",
+    ]  # fmt: skip
+    assert "path: train.parquet" in (tmp_path / "v1" / "README.md").read_text()
+
+
+def test_parquet_holds_messages_as_a_list_of_role_and_content(runner, make_pair):
+    make_pair("Wo? 👋", "Hier.")
+    result = runner.invoke(args=["export", "--parquet", "-o", "pairs.parquet"])
+    assert result.exit_code == 0, result.output
+    table = pyarrow.parquet.read_table("pairs.parquet")
+    assert str(table.schema.field("messages").type) == "list<element: struct<role: string, content: string>>"
+    assert table.to_pylist() == [
+        {"messages": [{"role": "user", "content": "Wo? 👋"}, {"role": "assistant", "content": "Hier."}]}
+    ]
+
+
+def test_parquet_is_written_a_row_group_at_a_time(monkeypatch):
+    monkeypatch.setattr(writing, "ROW_GROUP", 2)
+    rows = ({"question": f"{n}?", "answer": "yes"} for n in range(5))
+    pieces = encode(rows, "parquet", COLUMNS["qa"])
+    first = next(pieces)
+    assert first.startswith(b"PAR1") and next(rows)["question"] == "2?"  # no row of the next group was taken yet
+    file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(first + b"".join(pieces)))
+    assert (file.num_row_groups, file.metadata.num_rows) == (2, 4)
+
+
+def test_a_database_of_a_selection_is_opened_by_curator_again(session, make_pair, runner):
+    make_pair("Left out?")
+    kept = make_pair("Kept?", tags=["x"], notes="mine", dataset="support", earlier=[{"role": "user", "content": "é"}])
+    result = runner.invoke(args=["export", "--db", "--tag", "x", "-o", "some pairs.db"])
+    assert result.exit_code == 0 and result.stderr.startswith("1 pair. Open it with:"), result.output
+    copied = create_app({"DATABASE_URL": f"sqlite:///{Path('some pairs.db').absolute()}"})
+    assert [path.name for path in Path().iterdir()] == ["some pairs.db"]
+    with database.open_session(copied) as copy:
+        pair = pairs.get(copy, kept.id)
+        assert (pair.question, pair.tags, pair.notes, pair.history) == ("Kept?", ["x"], "mine", kept.history)
+        assert (pair.fingerprint, pairs.datasets(copy)) == (kept.fingerprint, [("support", 1)])
+        assert exports.count(copy, Selection(query="kept")).lines == 1
+    database.engine(copied).dispose()
+
+
+def test_a_database_comes_from_either_engine(either, session, make_pair, tmp_path):
+    make_pair("Wo?")
+    assert exports.write_database(session, Selection(), tmp_path / "copy.db", "ada") == 1
+
+
+def test_the_open_database_is_not_written_over(session, make_pair, home):
+    make_pair()
+    with pytest.raises(UserError, match="is the database that is exported. Name another file."):
+        exports.write_database(session, Selection(), home / "curator.db", "ada")
+
+
+def test_every_format_is_written_as_every_kind_of_file(runner, make_pair):
+    make_pair("=1+1?", "2", system="Be brief.")
+    for format in (*FORMATS, "table"):
+        for kind in KINDS:
+            result = runner.invoke(args=["export", "--format", format, f"--{kind}", "-o", f"{format}.{kind}"])
+            assert result.exit_code == 0, result.output
+    assert Path("alpaca.csv").read_bytes() == (b"instruction,input,output,system,history\r\n'=1+1?,,2,Be brief.,\r\n")
+    (row,) = pyarrow.parquet.read_table("table.parquet").to_pylist()
+    assert (row["id"], row["question"], row["tags"]) == (1, "=1+1?", [])
+
+
+@pytest.mark.parametrize("options, sentence", [
+    (["--db"], "--db writes a file that is no text. Name it with: -o pairs.db"),
+    (["--db", "--version", "1", "-o", "x.db"], "leave out the other selections and --db"),
+])  # fmt: skip
+def test_what_a_database_cannot_be_is_said(runner, options, sentence):
+    result = runner.invoke(args=["export", *options])
+    assert result.exit_code == 1 and sentence in result.output
+
+
+def test_a_version_is_no_table_of_more_than_texts(session, make_pair):
+    for _ in range(20):
+        make_pair()
+    versions.freeze(session, Selection(), by="ada")
+    with pytest.raises(UserError, match="A version holds texts alone"):
+        list(exports.version_lines(session, 1, format="table"))
+
+
+FORMULAS = [
+    ("=1+1", "'=1+1"), ("+49", "'+49"), ("-1", "'-1"), ("@me", "'@me"), ("\t=1", "'\t=1"), ("\r=1", "'\r=1"),
+    ("'=1", "''=1"), ("''=1", "'''=1"), ("'tis", "'tis"), ("1=1", "1=1"), ("'", "'"), ("", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text, cell", FORMULAS)
+def test_a_spreadsheet_gets_no_formula_and_the_text_comes_back(text, cell):
+    assert (neutralise(text), restore(cell)) == (cell, text)
+
+
+@given(st.text(alphabet="'=+-@\t\ra"))
+def test_neutralising_has_an_exact_inverse(text):
+    assert restore(neutralise(text)) == text
+    assert neutralise(text)[:1] not in tuple("=+-@\t\r")
+
+
+def test_an_apostrophe_in_another_ones_csv_is_left_alone(write):
+    (record,) = read(write("faq.csv", "question,answer\n'=1,'+2\n"))
+    assert record.fields == {"question": "'=1", "answer": "'+2"}
+
+
+# Round trips: what was exported is imported as it was.
+
+AWKWARD = [
+    "=SUM(A1)", "'=1", "-", "@x", "\t1", "a\r\nb", "\rc", 'say "hi", now', "👩‍👩‍👧", "שלום, עולם", "[1]", "{}", " x ",
+    "null",
+]  # fmt: skip
+letters = st.characters(exclude_categories=["Cs", "Cc"])
+texts = st.sampled_from(AWKWARD) | st.text(letters, min_size=1, max_size=30).filter(str.strip)
+
+
+@st.composite
+def chats(draw):
+    """A system message or none, up to two earlier exchanges, a question and its answer."""
+    system = draw(st.just("") | texts)
+    said = draw(st.lists(texts, min_size=2, max_size=6).filter(lambda said: len(said) % 2 == 0))
+    turns = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(said)]
+    return [{"role": "system", "content": system}, *turns] if system else turns
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("format", FORMATS)
+@settings(max_examples=40, deadline=None)
+@given(st.lists(chats(), min_size=1, max_size=3))
+def test_every_field_of_every_format_is_read_again_as_it_was_written(format, kind, exported):
+    rows = [FORMATS[format].fields(chat) for chat in exported]
+    data = b"".join(encode(rows, kind, COLUMNS[format]))
+    if kind == "parquet":
+        again = pyarrow.parquet.read_table(pyarrow.BufferReader(data)).to_pylist()
+    else:
+        again = [record.fields for record in read_bytes(data, kind)]
+    assert [filled(fields) for fields in again] == [filled(fields) for fields in rows]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+@pytest.mark.parametrize("format", ["messages", "qa"])
+@settings(max_examples=40, deadline=None)
+@given(st.lists(chats(), min_size=1, max_size=3))
+def test_what_is_exported_is_imported_as_it_was(format, kind, exported):
+    rows = (FORMATS[format].fields(chat) for chat in exported)
+    data = b"".join(encode(rows, kind, COLUMNS[format]))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"pairs.{kind}"
+        path.write_bytes(data)
+        assert list(Conversion(read(path))) == [{"messages": chat} for chat in exported]
+
+
+def read_bytes(data, kind):
+    """Return the records of a file that holds these bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"pairs.{kind}"
+        path.write_bytes(data)
+        return list(read(path))
+
+
+def filled(fields):
+    """Return the fields that hold something: a table has a cell for those that don't."""
+    return {name: value for name, value in fields.items() if value not in ("", [], None)}

@@ -16,14 +16,14 @@ from flask.testing import FlaskClient, FlaskCliRunner
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
-from curator import exports, history, pairs, reviews, runs, search, versions
+from curator import formats, history, pairs, reviews, runs, search, versions
 from curator.models import Pair
 from curator.search import Selection
 from curator.settings import SHELF
 
 PAGES = (
-    "/", "/pairs/", "/pairs/new", "/import/", "/export/", "/duplicates/", "/clean/", "/versions/", "/runs/",
-    "/review/", "/changes/",
+    "/", "/pairs/", "/pairs/new", "/import/", "/export/", "/convert/", "/duplicates/", "/clean/", "/versions/",
+    "/runs/", "/review/", "/changes/",
 )  # fmt: skip
 SCRIPT = "<script>alert('x')</script>"
 MakePair = Callable[..., Pair]
@@ -279,16 +279,30 @@ def test_every_command_that_a_page_shows_can_be_given_as_it_stands(
         assert done.exit_code != 2, f"{line}: {done.output}"  # 2: click does not know an option
 
 
-@pytest.mark.parametrize("format", [*exports.FORMATS, "csv"])
-def test_a_download_holds_the_lines_that_the_command_writes(
-    client: FlaskClient, make_pair: MakePair, session: Session, format: str
+@pytest.mark.parametrize("kind", formats.KINDS)
+@pytest.mark.parametrize("format", [*formats.FORMATS, "table"])
+def test_a_download_holds_the_bytes_that_the_command_writes(
+    client: FlaskClient, make_pair: MakePair, runner: FlaskCliRunner, format: str, kind: str
 ):
     make_pair("Où?", "Là-bas 📚.")
     make_pair(status="rejected")
-    answer = client.get(f"/export/download?format={format}", buffered=True)
-    wanted = exports.csv_lines(session, Selection()) if format == "csv" else exports.lines(session, Selection(), format)
-    assert answer.data == "".join(wanted).encode() and answer.content_length == len(answer.data)
+    answer = client.get(f"/export/download?format={format}&kind={kind}", buffered=True)
+    wanted = runner.invoke(args=["export", f"--{kind}", "--format", format]).stdout_bytes
+    assert answer.data == wanted and answer.content_length == len(wanted) > 0
     assert "attachment" in answer.headers["Content-Disposition"]
+
+
+def test_a_database_of_the_pairs_is_downloaded(client: FlaskClient, make_pair: MakePair):
+    make_pair()
+    answer = client.get("/export/download?kind=db", buffered=True)
+    assert answer.data.startswith(b"SQLite format 3\0") and "pairs.db" in answer.headers["Content-Disposition"]
+
+
+def test_the_export_page_says_what_would_be_refused(client: FlaskClient, make_pair: MakePair):
+    make_pair(earlier=[{"role": "user", "content": "Hello?"}])
+    page = text_of(client.get("/export/"))
+    assert "would refuse the file: it has fewer than 10 examples." in page
+    assert "would refuse 1: turns of user and assistant that don't alternate (pair 1)." in page
 
 
 def test_a_pair_that_a_format_cannot_hold_is_told_on_a_page(client: FlaskClient, make_pair: MakePair):
@@ -417,6 +431,7 @@ def test_a_fragment_is_the_same_markup_as_in_the_page(client: FlaskClient, make_
         ("/versions/3", 404, "There is no version 3."),
         ("/review/7", 404, "There is no sample 7."),
         ("/export/download?format=xml", 400, "There is no format 'xml'."),
+        ("/export/download?kind=xls", 400, "There is no kind of file 'xls'."),
     ],
 )
 def test_an_address_that_is_wrong_is_answered_in_words(client: FlaskClient, address: str, status: int, words: str):

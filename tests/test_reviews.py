@@ -202,3 +202,13 @@ def test_an_answer_that_people_differ_on_is_neither_good_nor_bad(session, brough
     reviews.rate(session, brought.samples[0].id, 1, "ada")
     reviews.rate(session, brought.samples[0].id, 5, "bob")
     assert list(reviews.judgements(session)) == []
+
+
+def test_both_kinds_of_ratings_are_exported(session, brought, runner):
+    for sample, stars in zip(brought.samples, (1, 5), strict=False):
+        reviews.rate(session, sample.id, stars, "ada")
+    kto = runner.invoke(args=["export", "--ratings", "kto"]).stdout.splitlines()
+    dpo = runner.invoke(args=["export", "--ratings", "dpo"]).stdout
+    assert [list(json.loads(line)) for line in kto] == [["prompt", "completion", "label"]] * 2
+    assert dpo == runner.invoke(args=["preferences"]).stdout == runner.invoke(args=["export", "--preferences"]).stdout
+    assert list(json.loads(dpo)) == ["prompt", "chosen", "rejected"]

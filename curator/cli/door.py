@@ -113,6 +113,17 @@ def selection_of(options: dict[str, Any]) -> Selection:
     return Selection(statuses=tuple(options.pop("status")), **taken)
 
 
+def mapped(options: tuple[str, ...]) -> dict[str, str]:
+    """Return which column is what, as --map FIELD=COLUMN says, once or several times."""
+    columns = {}
+    for option in options:
+        field, equals, column = option.partition("=")
+        if not equals or not column:
+            raise UserError(f"--map {option} names no column. Write it as: --map answer=COLUMN")
+        columns[field.strip()] = column
+    return columns
+
+
 def who() -> str:
     """Return the name that changes are attributed to."""
     return str(current_app.config["CURATOR_USER"])
@@ -151,15 +162,10 @@ def count_of(number: int, noun: str = "pair") -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def print_lines(lines: Iterable[str]) -> int:
-    """Write lines to standard output as UTF-8 with plain line ends, whatever the terminal's locale."""
-    out = sys.stdout.buffer
-    number = 0
-    for line in lines:
-        out.write(line.encode("utf-8"))
-        number += 1
-    out.flush()
-    return number
+def print_bytes(pieces: Iterable[bytes]) -> None:
+    """Write a file to standard output as it is, whatever the terminal's locale."""
+    sys.stdout.buffer.writelines(pieces)
+    sys.stdout.buffer.flush()
 
 
 def shortened(text: str, width: int = 90) -> str:

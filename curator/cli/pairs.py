@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from flask import current_app
 from curator.cli.door import (
     as_json,
     count_of,
-    print_lines,
+    print_bytes,
     progress,
     say,
     selecting,
@@ -23,11 +23,14 @@ from curator.cli.door import (
     with_session,
 )
 from curator.errors import UserError
-from curator.formats import FORMATS
+from curator.formats import FORMATS, encode
+from curator.formats.writing import COLUMNS, RATINGS, TABLE
 from curator.words import SPLITS
 
 if TYPE_CHECKING:  # a command imports what it needs when it runs: `flask --help` is quick
     from sqlalchemy.orm import Session
+
+    from curator.formats.preflight import Report
 
 
 @click.command("import")
@@ -98,67 +101,103 @@ def import_(
 @click.command()
 @click.option("--jsonl", "kind", flag_value="jsonl", default="jsonl", help="One JSON object a line (the default).")
 @click.option("--csv", "kind", flag_value="csv", help="A table for a spreadsheet, which imports again.")
-@click.option("--format", "shape", type=click.Choice(list(FORMATS)), default="messages", show_default=True,
-              help="Shape of a JSON line.")  # fmt: skip
-@click.option("--preferences", is_flag=True, help="Chosen and rejected answers, from ratings, instead of pairs.")
+@click.option("--parquet", "kind", flag_value="parquet", help="Typed columns, as datasets and pandas read them.")
+@click.option("--db", "kind", flag_value="db", help="A database of these pairs, which Curator opens.")
+@click.option("--format", "shape", type=click.Choice([*FORMATS, TABLE]),
+              help="Shape of a pair: messages unless named; in a CSV, a table of all there is of it.")  # fmt: skip
+@click.option("--ratings", type=click.Choice(list(RATINGS)),
+              help="What ratings teach: dpo is chosen and rejected answers, kto good and bad ones.")  # fmt: skip
+@click.option("--preferences", "ratings", flag_value="dpo", help="The same as --ratings dpo.")
 @click.option("-o", "--output", metavar="PATH", help="A file, written whole or not at all; FOLDER/ for a version.")
 @click.option("--version", "number", type=int, help="The frozen text of this version.")
 @click.option("--split", type=click.Choice(SPLITS), help="Only this split of the version.")
+@click.option("--tokenizer", metavar="NAME", help="Count tokens with this model's tokenizer, not by estimate.")
 @selecting
 @with_session
 def export(
     session: Session,
     kind: str,
-    shape: str,
-    preferences: bool,
+    shape: str | None,
+    ratings: str | None,
     output: str | None,
     number: int | None,
     split: str | None,
+    tokenizer: str | None,
     **options: Any,
 ) -> None:
     """Write pairs for training, to standard output or a file.
 
     The same selection gives the same bytes. Without one: every pair that is neither rejected nor in the
     trash, in order of their numbers. A line is {"messages": [...]}, which OpenAI's fine-tuning, TRL,
-    axolotl and LLaMA-Factory read.
+    axolotl and LLaMA-Factory read. At the end, on standard error: how many tokens, and what a reader
+    would refuse.
 
     \b
     Examples: flask export --jsonl > pairs.jsonl
+              flask export --parquet --format alpaca -o pairs.parquet
               flask export --version 3 -o exports/version-3/
     """
     from curator import exports, reviews
+    from curator.formats import preflight
     from curator.search import Selection
 
     selection = selection_of(options)
+    shape = shape or (TABLE if kind == "csv" and number is None else "qa" if kind == "csv" else "messages")
     if number is None and split:
         raise UserError("--split needs --version, as only a version is split. Make one with: flask freeze")
-    if number is not None and (selection != Selection() or kind == "csv"):
-        raise UserError("--version is exported as it was frozen: leave out the other selections and --csv.")
+    if number is not None and (selection != Selection() or kind == "db"):
+        raise UserError("--version is exported as it was frozen: leave out the other selections and --db.")
+    if kind in ("db", "parquet") and not output and (kind == "db" or sys.stdout.isatty()):
+        raise UserError(f"--{kind} writes a file that is no text. Name it with: -o pairs.{kind}")
+    if kind == "db":
+        copied = exports.write_database(session, selection, Path(str(output)), who())
+        say(f"{count_of(copied)}. Open it with: DATABASE_URL=sqlite:///{Path(str(output)).absolute()} flask run")
+        return
+    seen = preflight.Report()
+    if tokenizer:
+        seen = preflight.Report(preflight.tokens_by(tokenizer), is_exact=True)
     if output and output.endswith(("/", "\\")):
-        if number is None or split:
+        if number is None or split or ratings:
             raise UserError("A folder takes a whole version: flask export --version N -o FOLDER/")
-        manifest = exports.write_folder(session, number, Path(output), shape)
+        manifest = exports.write_folder(session, number, Path(output), shape, kind, seen)
         for name, file in manifest["files"].items():
             click.echo(f"{Path(output) / name}: {count_of(file['lines'], 'line')}")
-        say(f"Train on it with: python -m trainer run {output}")
+        say_preflight(seen)
+        if kind == "jsonl":
+            say(f"Train on it with: python -m trainer run {output}")
         return
-    if preferences:
-        lines: Iterable[str] = (json.dumps(p, ensure_ascii=False) + "\n" for p in reviews.preferences(session))
-    elif number is not None:
-        lines = exports.version_lines(session, number, split, shape)
-    elif kind == "csv":
-        lines = exports.csv_lines(session, selection)
+    if ratings:
+        rows = list(reviews.preferences(session) if ratings == "dpo" else reviews.judgements(session))
+        write(encode(rows, kind, COLUMNS[ratings]), output)
+        say(f"{count_of(len(rows), 'line')}.")
+        return
+    if number is not None:
+        pieces = encode(exports.version_fields(session, number, split, shape, seen), kind, COLUMNS[shape])
     else:
-        lines = exports.lines(session, selection, shape)
-    if output:
-        written, digest = exports.write_file(lines, Path(output))
-        say(f"{output}: sha256 {digest}")
-    else:
-        written = print_lines(lines)
-    written -= kind == "csv" and not preferences
-    drafts = exports.count(session, selection).drafts if number is None and not preferences else 0
+        pieces = encode(exports.fields(session, selection, shape, seen), kind, COLUMNS[shape])
+    write(pieces, output)
+    drafts = exports.count(session, selection).drafts if number is None else 0
     note = f", {drafts:,} of them drafts that nobody approved yet" if drafts else ""
-    say(f"{count_of(written, 'line')}{note}.")
+    say(f"{count_of(seen.examples, 'line')}{note}.")
+    say_preflight(seen)
+
+
+def write(pieces: Iterable[bytes], output: str | None) -> None:
+    """Write a file, or standard output where none is named."""
+    from curator import exports
+
+    if output:
+        say(f"{output}: sha256 {exports.write_file(pieces, Path(output))}")
+    else:
+        print_bytes(pieces)
+
+
+def say_preflight(seen: Report) -> None:
+    """Say what an export would meet on its way into training."""
+    from curator.formats import preflight
+
+    for sentence in preflight.sentences(seen) if seen.examples else ():
+        say(sentence)
 
 
 @click.command("preferences")
@@ -167,11 +206,11 @@ def export(
 def preferences(context: click.Context, output: Path | None) -> None:
     """Write chosen and rejected answers, from ratings.
 
-    The same as flask export --preferences: a correction is chosen over what it corrected.
+    The same as flask export --ratings dpo: a correction is chosen over what it corrected.
 
     Example: flask preferences -o preferences.jsonl
     """
-    context.invoke(export, preferences=True, output=str(output) if output else None, status=())
+    context.invoke(export, ratings="dpo", output=str(output) if output else None, status=())
 
 
 @click.command()

@@ -1,15 +1,18 @@
 """Bytes in, rows out, and back. Knows files and fields; knows no database and no browser."""
 
 from curator.formats.files import Reading, Record, Refusal, read
-from curator.formats.shapes import FORMATS, Columns, Row, find_columns, to_line, to_row
+from curator.formats.shapes import Columns, Row, find_columns, to_row
+from curator.formats.writing import FORMATS, KINDS, encode, to_line
 
 __all__ = [
     "FORMATS",
+    "KINDS",
     "Columns",
     "Reading",
     "Record",
     "Refusal",
     "Row",
+    "encode",
     "find_columns",
     "read",
     "to_line",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from curator.errors import UserError
+from curator.formats.writing import restored
 
 MAX_CELL_BYTES = 16 * 2**20
 CHUNK_BYTES = 2**20
@@ -186,7 +187,7 @@ def csv_records(path: Path, encoding: str, delimiter: str, headers: list[str]) -
             if len(row) != len(headers):
                 yield Refusal(line, explain_ragged(row, headers, delimiter))
                 continue
-            yield Record(line, dict(zip(headers, row, strict=True)))
+            yield Record(line, restored(dict(zip(headers, row, strict=True))))
 
 
 def explain_ragged(row: list[str], headers: list[str], delimiter: str) -> str:

@@ -1,9 +1,9 @@
-"""Records to rows, and messages to lines: the shapes in which people keep questions and answers."""
+"""Records to rows: the shapes in which people keep questions and answers."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -232,54 +232,3 @@ def from_messages(record: Record) -> Row | Refusal:
         record.line, read[-2]["content"], read[-1]["content"], system, history,
         source if isinstance(source, str) else "", tags_of(extra.get("tags") or []),
     )  # fmt: skip
-
-
-def prompt_completion(chat: list[Message]) -> dict[str, Any]:
-    """TRL's conversational prompt and completion."""
-    return {"prompt": chat[:-1], "completion": chat[-1:]}
-
-
-def alpaca(chat: list[Message]) -> dict[str, Any]:
-    """Alpaca's instruction, input, output; system and earlier turns as LLaMA-Factory reads them."""
-    line: dict[str, Any] = {"instruction": chat[-2]["content"], "input": "", "output": chat[-1]["content"]}
-    if chat[0]["role"] == "system":
-        line["system"] = chat[0]["content"]
-    earlier = [m for m in chat[:-2] if m["role"] != "system"]
-    if earlier:
-        asked = [m["content"] for m in earlier if m["role"] == "user"]
-        given = [m["content"] for m in earlier if m["role"] == "assistant"]
-        if [m["role"] for m in earlier] != ["user", "assistant"] * len(asked):
-            raise UserError("has earlier turns that don't alternate, which Alpaca can't hold.")
-        line["history"] = [list(turn) for turn in zip(asked, given, strict=True)]
-    return line
-
-
-def sharegpt(chat: list[Message]) -> dict[str, Any]:
-    """ShareGPT's conversations of from and value."""
-    names = {"system": "system", "user": "human", "assistant": "gpt"}
-    return {"conversations": [{"from": names[m["role"]], "value": m["content"]} for m in chat]}
-
-
-def qa(chat: list[Message]) -> dict[str, Any]:
-    """Flat question and answer, with system and history only where there is one."""
-    line: dict[str, Any] = {"question": chat[-2]["content"], "answer": chat[-1]["content"]}
-    start = 1 if chat[0]["role"] == "system" else 0
-    if start:
-        line["system"] = chat[0]["content"]
-    if chat[start:-2]:
-        line["history"] = chat[start:-2]
-    return line
-
-
-FORMATS: dict[str, tuple[str, Callable[[list[Message]], dict[str, Any]]]] = {
-    "messages": ("OpenAI fine-tuning, TRL, axolotl, LLaMA-Factory", lambda chat: {"messages": chat}),
-    "prompt-completion": ("TRL, with the answer as the completion", prompt_completion),
-    "alpaca": ("LLaMA-Factory and the Alpaca family", alpaca),
-    "sharegpt": ("axolotl, LLaMA-Factory, Unsloth", sharegpt),
-    "qa": ("your own scripts: a question and an answer a line", qa),
-}
-
-
-def to_line(chat: list[Message], format: str = "messages") -> str:
-    """Return one line of an export, with its line end; non-ASCII is kept as it is."""
-    return json.dumps(FORMATS[format][1](chat), ensure_ascii=False) + "\n"

@@ -3,6 +3,7 @@
 from curator.views import (
     changes,
     cleaning,
+    convert,
     duplicates,
     exports,
     frame,
@@ -20,6 +21,7 @@ BLUEPRINTS = (
     pairs.bp,
     imports.bp,
     exports.bp,
+    convert.bp,
     duplicates.bp,
     cleaning.bp,
     versions.bp,

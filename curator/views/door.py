@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import flask
 from flask import g, request
@@ -159,22 +160,30 @@ def run_folders() -> list[Path]:
     return [Path("runs").absolute(), Path(flask.current_app.config["CURATOR_HOME"]) / "runs"]
 
 
-def download(lines: Iterable[str], name: str) -> Response:
-    """Send lines as a file, written to disk first.
+def download(pieces: Iterable[str | bytes], name: str) -> Response:
+    """Send a file, written to disk first.
 
     A pair that the format cannot hold is then told on a page, where a file already on its way would
     end early without a word. It also frees the database before a slow client begins to read.
     """
     file = tempfile.TemporaryFile()
     try:
-        for line in lines:
-            file.write(line.encode("utf-8"))
+        for piece in pieces:
+            file.write(piece.encode("utf-8") if isinstance(piece, str) else piece)
     except BaseException:
         file.close()
         raise
-    size = file.tell()
+    return attached(file, name)
+
+
+MEDIA_TYPES = {"csv": "text/csv", "jsonl": "application/jsonl", "parquet": "application/vnd.apache.parquet"}
+
+
+def attached(file: IO[bytes], name: str) -> Response:
+    """Send an open file to be saved under a name; it is closed when it was sent."""
+    size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    kind = "text/csv" if name.endswith(".csv") else "application/jsonl"
+    kind = MEDIA_TYPES.get(name.rpartition(".")[2], "application/octet-stream")
     response = flask.send_file(file, mimetype=kind, as_attachment=True, download_name=name)
     response.content_length = size
     return response

@@ -1,0 +1,82 @@
+"""One file to another: any shape and kind that is read, to any that is written. Knows no database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from curator.errors import UserError
+from curator.formats.files import Reading, Record, Refusal
+from curator.formats.shapes import Row, find_columns, to_row
+from curator.formats.writing import Fields, checked_format, to_fields
+from curator.text import messages
+
+NAMED = 10
+
+
+@dataclass
+class Conversion:
+    """A file on its way into another shape: iterate it, once, for the fields of each of its pairs.
+
+    Raises UserError at the end, naming what was refused, unless `skip_refused`: whoever writes the
+    fields to a file writes it whole or not at all.
+    """
+
+    reading: Reading
+    format: str = "messages"
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    skip_refused: bool = False
+    written: int = 0
+    refused: list[Refusal] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Fields]:
+        checked_format(self.format)
+        for row in rows(self.reading, self.mapping):
+            fields = row if isinstance(row, Refusal) else self.shaped(row)
+            if isinstance(fields, Refusal):
+                self.refused.append(fields)
+            else:
+                self.written += 1
+                yield fields
+        if not self.written or (self.refused and not self.skip_refused):
+            raise UserError("\n".join([*self.refusals(), self.explain()]))
+
+    def shaped(self, row: Row) -> Fields | Refusal:
+        """Return a pair in the new shape, or why that can't hold it."""
+        try:
+            chat = messages(row.question, row.answer, row.system, row.history)
+            return to_fields(row, row.line, chat, self.format)
+        except UserError as error:
+            return Refusal(row.line, str(error))
+
+    def refusals(self) -> Iterator[str]:
+        """Yield the first refused lines with their reasons."""
+        for refusal in self.refused[:NAMED]:
+            yield f"{self.reading.name} line {refusal.line} {refusal.reason}"
+        if len(self.refused) > NAMED:
+            yield f"… and {len(self.refused) - NAMED:,} more."
+
+    def explain(self) -> str:
+        """Say why nothing was written, and how to go on."""
+        total = self.written + len(self.refused)
+        if not self.written:
+            return f"{self.reading.name} gave not one pair, so nothing was written."
+        return (
+            f"{len(self.refused):,} of {total:,} rows refused, so nothing was written. "
+            "Mend them, or leave them out with --skip-refused."
+        )
+
+
+def rows(reading: Reading, mapping: Mapping[str, str]) -> Iterator[Row | Refusal]:
+    """Yield the pairs of a file, each in the shape that its own fields show, and what is no pair."""
+    for record in reading:
+        yield record if isinstance(record, Refusal) else as_row(record, mapping)
+
+
+def as_row(record: Record, mapping: Mapping[str, str]) -> Row | Refusal:
+    """Return the pair of a record, or why there is none."""
+    try:
+        is_chat = "messages" in record.fields and not mapping
+        return to_row(record, None if is_chat else find_columns(record.fields, mapping))
+    except UserError as error:
+        return Refusal(record.line, str(error))

@@ -1,0 +1,140 @@
+"""What a training file would meet: how many tokens, and what OpenAI or a strict chat template would refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from curator.errors import UserError
+from curator.text import Message, estimate_tokens
+
+Chat = list[Message]
+
+OPENAI = "OpenAI's fine-tuning API"
+TEMPLATE = "A strict chat template"
+FEWEST_EXAMPLES = 10  # OpenAI refuses a file of fewer
+MOST_TOKENS = 65_536  # of one example, for the gpt-4o and gpt-4.1 families; older models take less
+NAMED = 3
+
+EMPTY = (OPENAI, "an empty assistant message")
+DISORDER = (OPENAI, "roles out of order: a system message first or nowhere, the assistant last")
+TOO_LONG = (OPENAI, f"more than {MOST_TOKENS:,} tokens")
+NOT_FROM_USER = (TEMPLATE, "a first turn that is not the user's")
+NOT_ALTERNATING = (TEMPLATE, "turns of user and assistant that don't alternate")
+FAULTS = (EMPTY, DISORDER, TOO_LONG, NOT_FROM_USER, NOT_ALTERNATING)
+
+
+def estimated_tokens(chat: Chat) -> int:
+    """Estimate the tokens of an example; what a chat template adds around each message is not known here."""
+    return sum(estimate_tokens(message["content"]) for message in chat)
+
+
+@dataclass
+class Finding:
+    """How many examples a reader would refuse for one reason, and the numbers of the first of them."""
+
+    reader: str
+    reason: str
+    count: int = 0
+    first: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Report:
+    """What was seen of an export so far. `tokens` and `longest` are estimates unless `is_exact`."""
+
+    count_tokens: Callable[[Chat], int] = estimated_tokens
+    is_exact: bool = False
+    examples: int = 0
+    tokens: int = 0
+    longest: int = 0
+    found: dict[tuple[str, str], Finding] = field(default_factory=dict)
+
+    def add(self, number: int, chat: Chat) -> None:
+        """Take one example into account; `number` is what to call it by."""
+        tokens = self.count_tokens(chat)
+        self.examples += 1
+        self.tokens += tokens
+        self.longest = max(self.longest, tokens)
+        for fault in faults(chat, tokens):
+            finding = self.found.setdefault(fault, Finding(*fault))
+            finding.count += 1
+            if len(finding.first) < NAMED:
+                finding.first.append(number)
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What would be refused, the file as a whole first."""
+        whole = []
+        if self.examples < FEWEST_EXAMPLES:
+            whole = [Finding(OPENAI, f"fewer than {FEWEST_EXAMPLES} examples")]
+        return whole + [self.found[fault] for fault in FAULTS if fault in self.found]
+
+
+def faults(chat: Chat, tokens: int) -> list[tuple[str, str]]:
+    """Return why an example would be refused, each with the reader that would."""
+    roles = [message["role"] for message in chat]
+    spoken = roles[1:] if roles[:1] == ["system"] else roles
+    found = []
+    if any(m["role"] == "assistant" and not m["content"].strip() for m in chat):
+        found.append(EMPTY)
+    if "system" in spoken or spoken[-1:] != ["assistant"]:
+        found.append(DISORDER)
+    if tokens > MOST_TOKENS:
+        found.append(TOO_LONG)
+    if spoken[:1] != ["user"]:
+        found.append(NOT_FROM_USER)
+    elif spoken != ["user", "assistant"] * (len(spoken) // 2):
+        found.append(NOT_ALTERNATING)
+    return found
+
+
+def tokens_by(name: str) -> Callable[[Chat], int]:
+    """Return a function that counts the tokens of a chat as a model does, its chat template included.
+
+    Raises UserError where transformers is not installed or has no tokenizer of that name.
+    """
+    try:
+        from transformers import AutoTokenizer  # seconds
+    except ModuleNotFoundError as error:
+        raise UserError(
+            "--tokenizer needs transformers. Install it with: pip install 'qa-curator[train]', or take the estimate."
+        ) from error
+    from jinja2 import TemplateError
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise UserError(f"There is no tokenizer {name!r} here or on the Hugging Face hub.") from error
+
+    def count(chat: Chat) -> int:
+        try:
+            if tokenizer.chat_template:
+                text = tokenizer.apply_chat_template(chat, tokenize=False)
+                return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+        except TemplateError:
+            pass  # a chat that the template refuses still has the tokens of its texts
+        return sum(len(tokenizer(m["content"], add_special_tokens=False)["input_ids"]) for m in chat)
+
+    return count
+
+
+def sentences(done: Report) -> Iterator[str]:
+    """Yield a report as people read it."""
+    counted = f"{done.tokens:,} tokens, {done.longest:,} in the longest."
+    estimate = f"About {counted} This is an estimate, four bytes a token; --tokenizer NAME counts."
+    yield counted if done.is_exact else estimate
+    for finding in done.findings:
+        yield explain(finding)
+    if not done.findings:
+        yield f"{OPENAI} and {TEMPLATE.lower()} would take all of it."
+
+
+def explain(finding: Finding) -> str:
+    """Say one finding: who refuses how many for what, and where to look."""
+    if not finding.count:
+        return f"{finding.reader} would refuse the file: it has {finding.reason}."
+    numbers = ", ".join(f"{number}" for number in finding.first)
+    plural = "s" if finding.count > 1 else ""
+    more = ", …" if finding.count > len(finding.first) else ""
+    return f"{finding.reader} would refuse {finding.count:,}: {finding.reason} (pair{plural} {numbers}{more})."

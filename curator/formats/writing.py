@@ -1,0 +1,290 @@
+"""Pairs to bytes: the shapes that programs read, written as JSON lines, CSV or Parquet. Knows no database."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from curator.errors import UserError
+from curator.text import Message
+
+Fields = dict[str, Any]
+
+KINDS = {"jsonl": "one JSON object a line", "csv": "a table for spreadsheets", "parquet": "typed columns, compressed"}
+ROW_GROUP = 10_000  # rows of a Parquet file in memory at a time
+
+# What a column holds: a cell of CSV and a type of Parquet are made from it.
+TEXT, NUMBER, TRUTH, WORDS = "text", "number", "truth", "words"
+MESSAGES, TURNS, EXCHANGES = "messages", "turns", "exchanges"
+Columns = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One shape of a pair: who reads it, its columns, and the fields of a chat in it."""
+
+    about: str
+    columns: Columns
+    fields: Callable[[list[Message]], Fields]
+
+
+def prompt_completion(chat: list[Message]) -> Fields:
+    """TRL's conversational prompt and completion."""
+    return {"prompt": chat[:-1], "completion": chat[-1:]}
+
+
+def alpaca(chat: list[Message]) -> Fields:
+    """Alpaca's instruction, input, output; system and earlier turns as LLaMA-Factory reads them."""
+    line: Fields = {"instruction": chat[-2]["content"], "input": "", "output": chat[-1]["content"]}
+    if chat[0]["role"] == "system":
+        line["system"] = chat[0]["content"]
+    earlier = chat["system" in line : -2]
+    if earlier:
+        asked = [m["content"] for m in earlier if m["role"] == "user"]
+        given = [m["content"] for m in earlier if m["role"] == "assistant"]
+        if [m["role"] for m in earlier] != ["user", "assistant"] * len(asked):
+            raise UserError("has earlier turns that don't alternate, which Alpaca can't hold.")
+        line["history"] = [list(turn) for turn in zip(asked, given, strict=True)]
+    return line
+
+
+def sharegpt(chat: list[Message]) -> Fields:
+    """ShareGPT's conversations of from and value."""
+    names = {"system": "system", "user": "human", "assistant": "gpt"}
+    return {"conversations": [{"from": names[m["role"]], "value": m["content"]} for m in chat]}
+
+
+def qa(chat: list[Message]) -> Fields:
+    """Flat question and answer, with system and history only where there is one."""
+    line: Fields = {"question": chat[-2]["content"], "answer": chat[-1]["content"]}
+    start = 1 if chat[0]["role"] == "system" else 0
+    if start:
+        line["system"] = chat[0]["content"]
+    if chat[start:-2]:
+        line["history"] = chat[start:-2]
+    return line
+
+
+FORMATS: dict[str, Format] = {
+    "messages": Format(
+        "OpenAI fine-tuning, TRL, axolotl, LLaMA-Factory", {"messages": MESSAGES}, lambda chat: {"messages": chat}
+    ),
+    "prompt-completion": Format(
+        "TRL, with the answer as the completion", {"prompt": MESSAGES, "completion": MESSAGES}, prompt_completion
+    ),
+    "alpaca": Format(
+        "LLaMA-Factory and the Alpaca family",
+        {"instruction": TEXT, "input": TEXT, "output": TEXT, "system": TEXT, "history": EXCHANGES},
+        alpaca,
+    ),
+    "sharegpt": Format("axolotl, LLaMA-Factory, Unsloth", {"conversations": TURNS}, sharegpt),
+    "qa": Format(
+        "your own scripts: a question and an answer a line",
+        {"question": TEXT, "answer": TEXT, "system": TEXT, "history": MESSAGES},
+        qa,
+    ),
+}
+# All that a person gave a pair; what a CSV is unless another shape is asked for. Not a shape of a chat alone.
+TABLE = "table"
+ABOUT_TABLE = "spreadsheets; with status, tags and notes, and Curator reads it back"
+TABLE_COLUMNS: Columns = {
+    "id": NUMBER, "system": TEXT, "history": MESSAGES, "question": TEXT, "answer": TEXT,
+    "status": TEXT, "tags": WORDS, "source": TEXT, "notes": TEXT,
+}  # fmt: skip
+# What is learnt from ratings, in TRL's words.
+RATINGS: dict[str, Columns] = {
+    "dpo": {"prompt": MESSAGES, "chosen": MESSAGES, "rejected": MESSAGES},
+    "kto": {"prompt": MESSAGES, "completion": MESSAGES, "label": TRUTH},
+}
+COLUMNS: dict[str, Columns] = {name: each.columns for name, each in FORMATS.items()} | {TABLE: TABLE_COLUMNS} | RATINGS
+
+
+def checked_format(format: str) -> str:
+    """Return the name of a shape, or raise UserError listing those there are."""
+    if format not in FORMATS and format != TABLE:
+        raise UserError(f"There is no format {format!r}. Choose one of: {', '.join([*FORMATS, TABLE])}.")
+    return format
+
+
+def checked_kind(kind: str) -> str:
+    """Return the name of a kind of file, or raise UserError listing those there are."""
+    if kind not in KINDS:
+        raise UserError(f"There is no kind of file {kind!r}. Choose one of: {', '.join(KINDS)}.")
+    return kind
+
+
+def to_fields(pair: Any, number: int, chat: list[Message], format: str) -> Fields:
+    """Return a pair in a shape: its chat alone, or in a table its number and other attributes too.
+
+    Raises UserError, in a sentence that begins with "has", where the shape can't hold it.
+    """
+    if format == TABLE:
+        return {name: number if name == "id" else getattr(pair, name) for name in TABLE_COLUMNS}
+    return FORMATS[format].fields(chat)
+
+
+encode_json = json.JSONEncoder(ensure_ascii=False).encode  # made once: json.dumps makes one a call
+
+
+def to_line(chat: list[Message], format: str = "messages") -> str:
+    """Return one line of an export, with its line end; non-ASCII is kept as it is."""
+    return json_line(FORMATS[format].fields(chat))
+
+
+def json_line(fields: Fields) -> str:
+    """Return fields as one line of JSON, with its line end."""
+    return encode_json(fields) + "\n"
+
+
+def encode(rows: Iterable[Fields], kind: str, columns: Columns) -> Iterator[bytes]:
+    """Yield the bytes of a file of rows, piece by piece; `columns` are those of the rows' shape."""
+    if checked_kind(kind) == "csv":
+        return csv_bytes(rows, columns)
+    if kind == "parquet":
+        return parquet_bytes(rows, columns)
+    return (json_line(fields).encode("utf-8") for fields in rows)
+
+
+# CSV
+
+
+def csv_bytes(rows: Iterable[Fields], columns: Columns) -> Iterator[bytes]:
+    """Yield a CSV that a spreadsheet shows as it is and `flask import` takes back: the header, then a row a piece."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\r\n")  # RFC 4180
+
+    def written(cells: Iterable[str]) -> bytes:
+        writer.writerow(cells)
+        line = buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+        return line.encode("utf-8")
+
+    yield written(columns)
+    for fields in rows:
+        yield written(cell(fields.get(name), holds) for name, holds in columns.items())
+
+
+def cell(value: Any, holds: str) -> str:
+    """Return a value as a cell of CSV: texts neutralised, tags separated by commas, all else as JSON, nothing as ""."""
+    if holds == TEXT:
+        return neutralise(value or "")
+    if value is None or (holds not in (NUMBER, TRUTH) and not value):
+        return ""
+    if holds == WORDS and not any("," in word or word.startswith("[") for word in value):
+        return neutralise(", ".join(value))
+    return encode_json(value)
+
+
+# A spreadsheet takes a cell that begins with one of these for a formula, and runs it: OWASP, CSV injection.
+FORMULA = re.compile(r"'*[=+\-@\t\r]")
+NEUTRALISED = re.compile(r"'+[=+\-@\t\r]")
+
+
+def neutralise(text: str) -> str:
+    """Return a text as a cell that no spreadsheet runs: before a formula stands one apostrophe more.
+
+    The rule has an exact inverse, `restore`, because apostrophes that the text itself begins with
+    count too: `=1` becomes `'=1`, `'=1` becomes `''=1`. `'tis` and `2=2` stay as they are.
+    """
+    return "'" + text if FORMULA.match(text) else text
+
+
+def restore(cell: str) -> str:
+    """Return the text that `neutralise` made a cell of, to the byte."""
+    return cell[1:] if NEUTRALISED.match(cell) else cell
+
+
+OURS = {tuple(columns): columns for columns in COLUMNS.values()}
+
+
+def restored(fields: dict[str, str]) -> Fields:
+    """Return the row of a CSV as it was before `csv_bytes` wrote it, if it did: others pass untouched.
+
+    A CSV is ours when its header is, name by name in our order, one of a shape's: every column of a
+    shape is always written, used or not, so `question,answer,system,history` is ours and
+    `question,answer` is not. A stranger's file with the very same header reads the same, unless a
+    cell begins with an apostrophe before a formula sign: our rule then takes one apostrophe away.
+    """
+    columns = OURS.get(tuple(fields))
+    if columns is None:
+        return fields
+    return {name: value(text, columns[name]) for name, text in fields.items()}
+
+
+def value(cell: str, holds: str) -> Any:
+    """Return what a cell of our CSV holds; one that a spreadsheet spoilt stays a text, to be refused as such."""
+    if holds in (MESSAGES, TURNS, EXCHANGES) or (holds == WORDS and cell.startswith("[")):
+        try:
+            return json.loads(cell) if cell else []
+        except (ValueError, RecursionError):
+            return cell
+    return restore(cell)
+
+
+# Parquet
+
+
+def parquet_bytes(rows: Iterable[Fields], columns: Columns) -> Iterator[bytes]:
+    """Yield a Parquet file, a row group in memory at a time; a field that a row lacks is null."""
+    import pyarrow as pa  # a fifth of a second
+    import pyarrow.parquet as pq
+
+    schema = arrow_schema(columns)
+    sink = Pieces()
+    with pq.ParquetWriter(pa.PythonFile(sink, mode="w"), schema, compression="zstd") as writer:
+        remaining = iter(rows)
+        while group := list(islice(remaining, ROW_GROUP)):
+            writer.write_table(pa.Table.from_pylist(group, schema=schema))
+            yield sink.taken()
+    yield sink.taken()
+
+
+def arrow_schema(columns: Columns) -> Any:
+    """Return the Parquet types of columns: messages are list<struct<role, content>>, as `datasets` has them."""
+    import pyarrow as pa
+
+    text = pa.string()
+    types = {
+        TEXT: text,
+        NUMBER: pa.int64(),
+        TRUTH: pa.bool_(),
+        WORDS: pa.list_(text),
+        MESSAGES: pa.list_(pa.struct([("role", text), ("content", text)])),
+        TURNS: pa.list_(pa.struct([("from", text), ("value", text)])),
+        EXCHANGES: pa.list_(pa.list_(text)),
+    }
+    return pa.schema([(name, types[holds]) for name, holds in columns.items()])
+
+
+class Pieces(io.RawIOBase):
+    """A file that is only written, and taken away piece by piece."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.size = 0
+
+    def writable(self) -> bool:
+        """A file says what it can do."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Keep the bytes until they are taken."""
+        self.pieces.append(bytes(data))
+        self.size += len(self.pieces[-1])
+        return len(self.pieces[-1])
+
+    def tell(self) -> int:
+        """Return the place in the whole file, which Parquet's footer names."""
+        return self.size
+
+    def taken(self) -> bytes:
+        """Return what was written since this was last called."""
+        data, self.pieces = b"".join(self.pieces), []
+        return data
