@@ -1,4 +1,4 @@
-"""How fast the loop's web side is: `make bench`. Real files, a real database, medians of interleaved rounds.
+"""How fast the web side is, beside its peers: `make bench`. Real files, real databases, medians of interleaved rounds.
 
 Each round does every measurement once, so that a busy moment of the machine touches all of them alike.
 Rows are made with a fixed seed. Nothing here fails: it prints, and bench/README.md keeps the last figures.
@@ -11,6 +11,7 @@ import json
 import platform
 import random
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -19,8 +20,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import datasets
+import sqlite_utils
+
 from curator import create_app, database, duplicates, exports, imports, search, versions
 from curator.search import Selection
+
+PEERS = (
+    ("import", "import: sqlite-utils, bare rows and FTS"),
+    ("export", "export: datasets, bare rows"),
+)
 
 
 def make_rows(count: int, seed: int = 1) -> Iterator[str]:
@@ -54,13 +63,34 @@ def measure(pairs: int, folder: Path) -> dict[str, float]:
         clock("export", lambda: exports.write_file(exports.lines(session, Selection()), folder / "out.jsonl"))
         clock("search", lambda: search.page(session, Selection(query="bana mela")))
         clock("last page", lambda: search.page(session, Selection(), after=pairs - 60))
-        clock("duplicates", lambda: duplicates.find_clusters(session))
-        clock("freeze", lambda: versions.freeze(session, Selection(), by="bench"))
+        if pairs <= 10_000:  # both still take minutes at a hundred thousand
+            clock("duplicates", lambda: duplicates.find_clusters(session))
+            clock("freeze", lambda: versions.freeze(session, Selection(), by="bench"))
     client = app.test_client()
     client.get("/pairs/")
     clock("page of the list", lambda: client.get("/pairs/"))
     database.engine(app).dispose()
+    clock("import: sqlite-utils, bare rows and FTS", lambda: peer_import(source, home / "peer.db"))
+    clock("export: datasets, bare rows", lambda: peer_export(home / "peer.db", folder / "peer.jsonl"))
+    shutil.rmtree(home)
     return took
+
+
+def peer_import(source: Path, path: Path) -> None:
+    """Put the bare rows into SQLite with a full-text index, as `sqlite-utils insert` and `enable-fts` do."""
+    peer = sqlite_utils.Database(path)
+    with source.open() as rows:
+        peer["pair"].insert_all(json.loads(row) for row in rows)
+    peer["pair"].enable_fts(["question", "answer"], create_triggers=True)
+    peer.close()
+
+
+def peer_export(path: Path, target: Path) -> None:
+    """Write the same rows out of SQLite as `datasets` does, its cache empty."""
+    with tempfile.TemporaryDirectory() as cache:
+        sql = "SELECT question, answer FROM pair"
+        rows = datasets.Dataset.from_sql(sql, f"sqlite:///{path}", cache_dir=cache)
+        rows.to_json(target)
 
 
 def help_seconds(*command: str) -> float:
@@ -72,8 +102,9 @@ def help_seconds(*command: str) -> float:
 
 def main() -> None:
     """Measure, and print a table for bench/README.md."""
+    datasets.disable_progress_bars()
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--pairs", type=int, nargs="+", default=[1_000, 10_000], help="sizes of the data set")
+    parser.add_argument("--pairs", type=int, nargs="+", default=[1_000, 10_000, 100_000], help="sizes of the data set")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     print(f"Python {platform.python_version()}, {platform.machine()}, {options.rounds} rounds, medians\n")
@@ -89,9 +120,12 @@ def main() -> None:
                 here.append(measure(pairs, place))
             rounds.append(here)
     for name in rounds[0][0]:
-        medians = [statistics.median(r[i][name] for r in rounds) for i in range(len(options.pairs))]
-        print(f"| {name} | " + " | ".join(f"{seconds:.3f} s" for seconds in medians) + " |")
-    for command in (("flask", "--app", "curator"), ("trainer",)):
+        known = [[r[i][name] for r in rounds if name in r[i]] for i in range(len(options.pairs))]
+        print(f"| {name} | " + " | ".join(f"{statistics.median(k):.3f} s" if k else "" for k in known) + " |")
+    for ours, peer in PEERS:
+        ratios = [statistics.median(r[i][ours] / r[i][peer] for r in rounds) for i in range(len(options.pairs))]
+        print(f"| {ours}, times the peer's | " + " | ".join(f"{ratio:.2f}" for ratio in ratios) + " |")
+    for command in (("flask",), ("trainer",)):
         seconds = statistics.median(help_seconds(*command) for _ in range(5))
         print(f"| `{' '.join(command)} --help` |{' |' * (len(options.pairs) - 1)} {seconds:.3f} s |")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

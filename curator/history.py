@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session
 
 from curator import text
 from curator.errors import NotFound, UserError
-from curator.models import Changeset, Pair, Revision, now, writing
+from curator.models import Base, Changeset, Pair, Revision, now, writing
 
 TEXT_FIELDS = ("system", "history", "question", "answer")
+INDEXED = "question, answer, system, notes, turns"  # the columns of the full-text index on SQLite
 FIELDS = (*TEXT_FIELDS, "status", "tags", "source", "notes", "trashed", "dataset_id")
 
 
@@ -64,16 +65,38 @@ def add(session: Session, changeset: Changeset, rows: Sequence[Mapping[str, Any]
         "updated_at": changeset.at, "updated_by": changeset.by,
     }  # fmt: skip
     blank = {"system": "", "history": [], "status": "draft", "tags": [], "source": "", "notes": ""}
-    values = [blank | dict(row) | stamp for row in rows]
+    ids = next_ids(session, len(rows))
+    values = [blank | dict(row) | stamp | {"id": i} for i, row in zip(ids, rows, strict=True)]
     for value in values:
-        value.setdefault("fingerprint", fingerprint_of(value))
-    ids = list(session.execute(sa.insert(Pair).returning(Pair.id, sort_by_parameter_order=True), values).scalars())
+        if "fingerprint" not in value:
+            value["fingerprint"] = fingerprint_of(value)
+    # The tables, not the classes: a quarter of the time, and nothing of an object is needed here.
+    session.execute(sa.insert(Base.metadata.tables["pair"]), values)
     session.execute(
-        sa.insert(Revision),
+        sa.insert(Base.metadata.tables["revision"]),
         [{"pair_id": i, "number": 1, "changeset_id": changeset.id, "before": None} for i in ids],
     )
+    if session.get_bind().dialect.name == "sqlite":
+        # One statement for all of them; a trigger, which is one a row, made imports take twice as long.
+        session.execute(
+            sa.text(f"INSERT INTO pair_text (rowid, {INDEXED}) SELECT id, {INDEXED} FROM pair_words "
+                    "WHERE id BETWEEN :first AND :last"), {"first": ids[0], "last": ids[-1]},
+        )  # fmt: skip
     changeset.rows += len(ids)
     return ids
+
+
+def next_ids(session: Session, count: int) -> list[int]:
+    """Return ids for new pairs, never given before. Asked for first, rows go in by the thousand.
+
+    Waiting for each id that the database gives is one statement a row, and twice the time.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        taken = "SELECT nextval(pg_get_serial_sequence('pair', 'id')) FROM generate_series(1, :count)"
+        return list(session.scalars(sa.text(taken), {"count": count}))
+    # SQLite writes one at a time, so nobody else can take these before the end of this transaction.
+    last = session.scalar(sa.text("SELECT seq FROM sqlite_sequence WHERE name = 'pair'")) or 0
+    return list(range(last + 1, last + 1 + count))
 
 
 def change(session: Session, changeset: Changeset, pair: Pair, values: Mapping[str, Any]) -> bool:

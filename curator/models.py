@@ -62,7 +62,7 @@ class Pair(Base):
     __tablename__ = "pair"
     __table_args__ = (
         sa.CheckConstraint(f"status IN {STATUSES}", name="status"),
-        sa.Index("ix_pair_dataset_fingerprint", "dataset_id", "fingerprint"),
+        sa.Index("ix_pair_fingerprint", "fingerprint", "dataset_id"),
         # Never gives an id a second time: a run or a revision that names a pair names it for ever.
         {"sqlite_autoincrement": True},
     )
@@ -73,11 +73,11 @@ class Pair(Base):
     history: Mapped[list[Any]] = mapped_column(default=list)  # earlier turns: [{"role": …, "content": …}]
     question: Mapped[str]
     answer: Mapped[str]
-    status: Mapped[str] = mapped_column(default="draft", index=True)
+    status: Mapped[str] = mapped_column(default="draft")
     tags: Mapped[list[Any]] = mapped_column(default=list)
     source: Mapped[str] = mapped_column(default="")
     notes: Mapped[str] = mapped_column(default="")
-    fingerprint: Mapped[str] = mapped_column(index=True)
+    fingerprint: Mapped[str]
     trashed: Mapped[bool] = mapped_column(default=False)
     revision: Mapped[int] = mapped_column(default=1)  # 1 when added, one more with each change
     created_at: Mapped[datetime] = mapped_column(default=now)
@@ -113,12 +113,21 @@ class Revision(Base):
     """
 
     __tablename__ = "revision"
+    __table_args__ = (
+        sa.Index(
+            "ix_revision_fingerprint",
+            "fingerprint",
+            sqlite_where=sa.text("fingerprint IS NOT NULL"),
+            postgresql_where=sa.text("fingerprint IS NOT NULL"),
+        ),
+        {"sqlite_with_rowid": False},
+    )
 
     pair_id: Mapped[int] = mapped_column(sa.ForeignKey("pair.id"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)  # the pair's revision after this change
     changeset_id: Mapped[int] = mapped_column(sa.ForeignKey("changeset.id"), index=True)
     before: Mapped[dict[str, Any] | None] = mapped_column(sa.JSON(none_as_null=True))
-    fingerprint: Mapped[str | None] = mapped_column(index=True)  # the old one, where the text changed
+    fingerprint: Mapped[str | None]  # the old one, where the text changed
 
     changeset: Mapped[Changeset] = relationship()
     pair: Mapped[Pair] = relationship()
@@ -250,9 +259,8 @@ class Rating(Base):
     sample: Mapped[Sample] = relationship()
 
 
-def to_json(value: Any) -> str:
-    """Write JSON as people and full-text search read it: non-ASCII as it is."""
-    return json.dumps(value, ensure_ascii=False)
+# Writes JSON as people and full-text search read it: non-ASCII as it is.
+to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def open_engine(url: str, busy_timeout_seconds: float = 30) -> Engine:
@@ -268,6 +276,7 @@ def open_engine(url: str, busy_timeout_seconds: float = 30) -> Engine:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")  # in WAL mode safe against a killed process
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA cache_size = -65536")  # KiB; the default of 2 MB thrashes on large imports
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:

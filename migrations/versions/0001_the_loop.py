@@ -14,13 +14,13 @@ WORDS = "{row}.id, {row}.question, {row}.answer, {row}.system, {row}.notes, " + 
 COLUMNS = "question, answer, system, notes, turns"
 REMOVE = f"INSERT INTO pair_text (pair_text, rowid, {COLUMNS}) VALUES ('delete', {WORDS.format(row='old')});"
 ENTER = f"INSERT INTO pair_text (rowid, {COLUMNS}) VALUES ({WORDS.format(row='new')});"
-# The index keeps no text of its own: it reads it from the pair, and triggers keep the two in step.
+# The index keeps no text of its own: it reads it from the pair. Triggers keep it in step with changes;
+# what is new is entered by `history.add`, many rows at once, which is ten times as fast as a trigger.
 FULL_TEXT_SQLITE = (
     f"CREATE VIEW pair_words AS SELECT pair.id, question, answer, system, notes, "
     f"{TURNS.format(row='pair')} AS turns FROM pair",
     f"CREATE VIRTUAL TABLE pair_text USING fts5({COLUMNS}, content = 'pair_words', content_rowid = 'id', "
     "tokenize = 'unicode61 remove_diacritics 2')",
-    f"CREATE TRIGGER pair_text_insert AFTER INSERT ON pair BEGIN {ENTER} END",
     f"CREATE TRIGGER pair_text_delete AFTER DELETE ON pair BEGIN {REMOVE} END",
     f"CREATE TRIGGER pair_text_update AFTER UPDATE OF question, answer, system, notes, history ON pair "
     f"BEGIN {REMOVE} {ENTER} END",
@@ -33,6 +33,9 @@ FULL_TEXT_POSTGRESQL = (
     """json_to_tsvector('simple', history, '["string"]')) STORED""",
     "CREATE INDEX ix_pair_search ON pair USING gin (search)",
 )
+
+CHANGED = sa.text("fingerprint IS NOT NULL")  # a pair that was only added had no text before
+WHERE_TEXT_CHANGED = {"sqlite_where": CHANGED, "postgresql_where": CHANGED}
 
 
 def upgrade() -> None:
@@ -91,9 +94,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_pair")),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_pair_dataset_fingerprint", "pair", ["dataset_id", "fingerprint"], unique=False)
-    op.create_index(op.f("ix_pair_fingerprint"), "pair", ["fingerprint"], unique=False)
-    op.create_index(op.f("ix_pair_status"), "pair", ["status"], unique=False)
+    op.create_index("ix_pair_fingerprint", "pair", ["fingerprint", "dataset_id"], unique=False)
     op.create_table(
         "version",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -123,9 +124,10 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["changeset_id"], ["changeset.id"], name=op.f("fk_revision_changeset_id_changeset")),
         sa.ForeignKeyConstraint(["pair_id"], ["pair.id"], name=op.f("fk_revision_pair_id_pair")),
         sa.PrimaryKeyConstraint("pair_id", "number", name=op.f("pk_revision")),
+        sqlite_with_rowid=False,
     )
     op.create_index(op.f("ix_revision_changeset_id"), "revision", ["changeset_id"], unique=False)
-    op.create_index(op.f("ix_revision_fingerprint"), "revision", ["fingerprint"], unique=False)
+    op.create_index("ix_revision_fingerprint", "revision", ["fingerprint"], **WHERE_TEXT_CHANGED)
     op.create_table(
         "run",
         sa.Column("id", sa.Integer(), nullable=False),
