@@ -159,14 +159,14 @@ def write_folder(
 def write_database(session: Session, selection: Selection, path: Path, by: str) -> int:
     """Write pairs as an SQLite file that Curator opens: DATABASE_URL=sqlite:///FILE. Return how many.
 
-    Pairs keep their numbers and data sets, and stand in one changeset, which names where they come
-    from; versions, runs and earlier changes stay behind. The file is written whole or not at all.
+    Pairs keep their order and data sets, and stand in one changeset, which names where they come
+    from; numbers, versions, runs and earlier changes stay behind. The file is written whole or not at all.
     """
     source = session.connection().engine.url
     if source.get_backend_name() == "sqlite" and Path(source.database or "").resolve() == path.resolve():
         raise UserError(f"{path} is the database that is exported. Name another file.")
     where = search.conditions(session, exportable(selection))
-    names = ("id", "fingerprint", *(name for name in history.FIELDS if name != "trashed"))
+    names = ("fingerprint", *(name for name in history.FIELDS if name != "trashed"))
     statement = sa.select(*(getattr(Pair, name) for name in names)).where(*where).order_by(Pair.id)
     places = sa.select(Dataset.id, Dataset.name).where(Dataset.id.in_(sa.select(Pair.dataset_id).where(*where)))
     with replacing(path) as temporary:

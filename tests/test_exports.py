@@ -154,7 +154,7 @@ def test_a_database_of_a_selection_is_opened_by_curator_again(session, make_pair
     copied = create_app({"DATABASE_URL": f"sqlite:///{Path('some pairs.db').absolute()}"})
     assert [path.name for path in Path().iterdir()] == ["some pairs.db"]
     with database.open_session(copied) as copy:
-        pair = pairs.get(copy, kept.id)
+        pair = pairs.get(copy, 1)
         assert (pair.question, pair.tags, pair.notes, pair.history) == ("Kept?", ["x"], "mine", kept.history)
         assert (pair.fingerprint, pairs.datasets(copy)) == (kept.fingerprint, [("support", 1)])
         assert exports.count(copy, Selection(query="kept")).lines == 1
