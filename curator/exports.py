@@ -21,10 +21,12 @@ from curator.errors import UserError
 from curator.formats import KINDS, encode
 from curator.formats.preflight import Report
 from curator.formats.writing import COLUMNS, TABLE, TABLE_COLUMNS, Fields, checked_format, json_line, to_fields
-from curator.models import Dataset, Pair, Version, VersionLine, make_sessions, open_engine, writing
+from curator.models import Changeset, Dataset, Pair, Version, VersionLine, make_sessions, open_engine, writing
 from curator.search import Selection
 from curator.text import Message
 from curator.words import SPLITS
+
+FOLDER_FILES = {f"{split}.{ending}" for split in SPLITS for ending in KINDS} | {"manifest.json", "README.md"}
 
 
 @dataclass(frozen=True)
@@ -135,12 +137,7 @@ def write_folder(
     the folder holds files that are not an export's.
     """
     frozen = versions.get(session, number)
-    folder.mkdir(parents=True, exist_ok=True)
-    names = {f"{split}.{ending}" for split in SPLITS for ending in KINDS} | {"manifest.json", "README.md"}
-    strangers = sorted(entry.name for entry in folder.iterdir() if entry.name not in names)
-    if strangers:
-        raise UserError(f"{folder} holds other files ({', '.join(strangers[:3])}). Name an empty folder.")
-    (folder / "manifest.json").unlink(missing_ok=True)  # a manifest always speaks of the files beside it
+    prepare(folder)
     files = {}
     for split in SPLITS:
         if frozen.counts.get(split):
@@ -148,10 +145,67 @@ def write_folder(
             rows = version_fields(session, number, split, format, seen)
             digest = write_file(encode(rows, kind, COLUMNS[format]), folder / name)
             files[name] = {"sha256": digest, "lines": frozen.counts[split], "split": split}
-    for name in names - files.keys() - {"README.md"}:  # of an export that was here before
-        (folder / name).unlink(missing_ok=True)
-    manifest = manifest_of(session, frozen, format, files)
     write_file([versions.card(session, frozen, kind)], folder / "README.md")
+    return finish(folder, manifest_of(session, frozen, format, files))
+
+
+def write_selection(
+    session: Session,
+    selection: Selection,
+    folder: Path,
+    format: str = "messages",
+    kind: str = "jsonl",
+    seen: Report | None = None,
+) -> dict[str, Any]:
+    """Write the pairs of a selection as train.jsonl, README.md and, last, manifest.json: not frozen, not split.
+
+    Its fingerprint is the one of a version of these pairs that is all training. Return the manifest.
+    """
+    prepare(folder)
+    chosen, name, seen = exportable(selection), f"train.{kind}", seen or Report()
+    digest = write_file(encode(fields(session, selection, format, seen), kind, COLUMNS[format]), folder / name)
+    prints = sa.select(Pair.fingerprint).where(*search.conditions(session, chosen)).order_by(Pair.id)
+    fingerprint = hashlib.sha256()
+    for one in session.scalars(prints.execution_options(yield_per=1000)):
+        fingerprint.update(f"train {one}\n".encode())
+    newest = session.scalar(sa.select(sa.func.max(Changeset.at)))
+    card = (
+        f"---\nconfigs:\n  - config_name: default\n    data_files:\n      - split: train\n        path: {name}\n---\n\n"
+        f"# {selection.dataset or 'All data sets'}\n\n{seen.examples:,} questions and answers, neither frozen nor "
+        f"split.\n\nFingerprint: `{fingerprint.hexdigest()}`. Made with Curator.\n"
+    )
+    write_file([card], folder / "README.md")
+    manifest: dict[str, Any] = {
+        "dataset": selection.dataset,
+        "version": None,
+        "fingerprint": fingerprint.hexdigest(),
+        "created": newest.isoformat() if newest else None,  # when the pairs were last changed: the same, every time
+        "format": format,
+        "files": {name: {"sha256": digest, "lines": seen.examples, "split": "train"}},
+        "splits": {"train": 1.0},
+        "filters": chosen.to_args(),
+        "cleaning": [],
+        "software": {"qa-curator": software_version()},
+    }
+    return finish(folder, manifest)
+
+
+def prepare(folder: Path) -> None:
+    """Make a folder for an export; one that is in it already is no longer vouched for.
+
+    Raises UserError where the folder holds files that are not an export's.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    strangers = sorted(entry.name for entry in folder.iterdir() if entry.name not in FOLDER_FILES)
+    if strangers:
+        raise UserError(f"{folder} holds other files ({', '.join(strangers[:3])}). Name an empty folder.")
+    (folder / "manifest.json").unlink(missing_ok=True)  # a manifest always speaks of the files beside it
+
+
+def finish(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Take away the files of an earlier export, write the manifest, and return it."""
+    for name in FOLDER_FILES - manifest["files"].keys() - {"README.md"}:
+        (folder / name).unlink(missing_ok=True)
     write_file([json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"], folder / "manifest.json")
     return manifest
 

@@ -58,7 +58,7 @@ def test_what_can_be_put_right_is_one_sentence_and_exit_code_1_without_a_traceba
     (["export", "--version", "4"], "There is no version 4"),
     (["export", "--split", "train"], "--split needs --version"),
     (["export", "-o", "nowhere/x.jsonl"], "There is no folder nowhere. Make it first."),
-    (["export", "-o", "out/"], "A folder takes a whole version"),
+    (["export", "-o", "out/", "--preferences"], "A folder takes all splits and no ratings"),
     (["freeze", "--split", "80/20"], "is no list of three numbers"),
     (["freeze"], "nothing to freeze"),
     (["undo", "7"], "There is no change number 7"),

@@ -97,6 +97,21 @@ def test_a_version_becomes_a_folder_that_proves_itself(session, make_pair, tmp_p
     assert (tmp_path / "v1" / "README.md").read_text().startswith("---\nconfigs:")
 
 
+def test_a_selection_becomes_a_folder_for_training_with_the_same_bytes_each_time(session, make_pair, runner):
+    for n in range(20):
+        make_pair(tags=["x"] if n % 2 else [])
+    written = []
+    for _ in range(2):
+        assert runner.invoke(args=["export", "--tag", "x", "-o", "out/"]).exit_code == 0
+        written.append({path.name: path.read_bytes() for path in Path("out").iterdir()})
+    assert written[0] == written[1] and set(written[0]) == {"train.jsonl", "README.md", "manifest.json"}
+    manifest = json.loads(written[0]["manifest.json"])
+    assert (manifest["version"], manifest["filters"]) == (None, {"status": ["draft", "approved"], "tag": "x"})
+    assert manifest["files"]["train.jsonl"]["lines"] == written[0]["train.jsonl"].count(b"\n") == 10
+    whole, _ = versions.freeze(session, Selection(tag="x"), by="ada", shares={"train": 1})
+    assert manifest["fingerprint"] == whole.fingerprint
+
+
 def test_a_folder_with_other_files_is_left_alone(session, make_pair, tmp_path):
     for _ in range(20):
         make_pair()

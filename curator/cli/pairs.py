@@ -108,7 +108,7 @@ def import_(
 @click.option("--ratings", type=click.Choice(list(RATINGS)),
               help="What ratings teach: dpo is chosen and rejected answers, kto good and bad ones.")  # fmt: skip
 @click.option("--preferences", "ratings", flag_value="dpo", help="The same as --ratings dpo.")
-@click.option("-o", "--output", metavar="PATH", help="A file, written whole or not at all; FOLDER/ for a version.")
+@click.option("-o", "--output", metavar="PATH", help="A file, written whole or not at all; FOLDER/ adds a manifest.")
 @click.option("--version", "number", type=int, help="The frozen text of this version.")
 @click.option("--split", type=click.Choice(SPLITS), help="Only this split of the version.")
 @click.option("--tokenizer", metavar="NAME", help="Count tokens with this model's tokenizer, not by estimate.")
@@ -157,9 +157,12 @@ def export(
     if tokenizer:
         seen = preflight.Report(preflight.tokens_by(tokenizer), is_exact=True)
     if output and output.endswith(("/", "\\")):
-        if number is None or split or ratings:
-            raise UserError("A folder takes a whole version: flask export --version N -o FOLDER/")
-        manifest = exports.write_folder(session, number, Path(output), shape, kind, seen)
+        if split or ratings:
+            raise UserError("A folder takes all splits and no ratings. Leave these options out, or name a file.")
+        if number is None:
+            manifest = exports.write_selection(session, selection, Path(output), shape, kind, seen)
+        else:
+            manifest = exports.write_folder(session, number, Path(output), shape, kind, seen)
         for name, file in manifest["files"].items():
             click.echo(f"{Path(output) / name}: {count_of(file['lines'], 'line')}")
         say_preflight(seen)

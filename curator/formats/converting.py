@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 from curator.errors import UserError
-from curator.formats.files import Reading, Record, Refusal
-from curator.formats.shapes import Row, find_columns, to_row
+from curator.formats.files import Reading, Refusal
+from curator.formats.shapes import Columns, Row, find_columns, to_row
 from curator.formats.writing import Fields, checked_format, to_fields
 from curator.text import messages
 
@@ -69,14 +70,16 @@ class Conversion:
 
 def rows(reading: Reading, mapping: Mapping[str, str]) -> Iterator[Row | Refusal]:
     """Yield the pairs of a file, each in the shape that its own fields show, and what is no pair."""
+
+    @cache
+    def columns(names: tuple[str, ...]) -> Columns | None:
+        return None if "messages" in names and not mapping else find_columns(names, mapping)
+
     for record in reading:
-        yield record if isinstance(record, Refusal) else as_row(record, mapping)
-
-
-def as_row(record: Record, mapping: Mapping[str, str]) -> Row | Refusal:
-    """Return the pair of a record, or why there is none."""
-    try:
-        is_chat = "messages" in record.fields and not mapping
-        return to_row(record, None if is_chat else find_columns(record.fields, mapping))
-    except UserError as error:
-        return Refusal(record.line, str(error))
+        if isinstance(record, Refusal):
+            yield record
+            continue
+        try:
+            yield to_row(record, columns(tuple(record.fields)))
+        except UserError as error:
+            yield Refusal(record.line, str(error))
