@@ -1,6 +1,7 @@
 """Files as people have them: packed, mislabelled, cut short, broken in one place of a million."""
 
 import bz2
+import contextlib
 import csv
 import datetime
 import gzip
@@ -494,3 +495,13 @@ def test_what_the_json_module_wrote_is_read_back(tmp_path, rows, ascii_only, ind
     lines = "".join(json.dumps(row, ensure_ascii=ascii_only) + "\n" for row in rows)
     path.write_text(lines, encoding, newline="")
     assert fields_of(path, encoding=encoding) == rows
+
+
+@quick
+@given(st.binary(max_size=60), st.sampled_from(list(KINDS.values())), st.integers(0, 200), st.booleans())
+def test_whatever_the_bytes_a_file_is_read_or_refused_and_never_crashes(tmp_path, bytes_, content, at, is_packed):
+    spoilt = content[:at] + bytes_ + content[at + len(bytes_) :]
+    path = tmp_path / "a.dat"
+    path.write_bytes(gzip.compress(spoilt) if is_packed else spoilt)
+    with contextlib.suppress(UserError):
+        assert all(isinstance(record, Record | Refusal) for record in formats.read(path))

@@ -58,6 +58,6 @@ def opened(source: Source) -> Iterator[Any]:
             shutil.copyfileobj(packed, place)
         try:
             yield pyarrow.parquet.ParquetFile(place)
-        except (pyarrow.ArrowException, OSError, ValueError) as error:
+        except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:  # a date may be beyond Python
             reason = str(error).partition("\n")[0].rstrip(".")
             raise UserError(f"{source.name} is a damaged Parquet file: {reason}. Write or fetch it again.") from error

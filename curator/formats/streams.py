@@ -246,7 +246,7 @@ def zeros_of_utf_16(first: bytes) -> str:
     """Return the UTF-16 of a text without a byte order mark: each Latin letter is a byte beside a zero."""
     sample = first[:4096]
     even, odd = sample[::2].count(0), sample[1::2].count(0)
-    if max(even, odd) < len(sample) / 8 or min(even, odd) > max(even, odd) / 8:
+    if max(even, odd) < max(4, len(sample) / 8) or min(even, odd) > max(even, odd) / 8:
         return ""
     return "utf-16-le" if odd > even else "utf-16-be"
 
