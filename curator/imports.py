@@ -49,13 +49,17 @@ def plan(
     name: str | None = None,
     dataset: str = DEFAULT_DATASET,
     mapping: Mapping[str, str] | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    split: str | None = None,
 ) -> Plan:
     """Read a file and compare it with what is there, changing nothing.
 
+    `encoding`, `delimiter` and `split` are for `formats.read`, which finds them where they are not given.
     Raises UserError where the file as a whole can't be used: missing, empty, not text, no column
     for the question or the answer, not one usable row.
     """
-    reading = formats.read(path, name)
+    reading = formats.read(path, name, encoding=encoding, delimiter=delimiter, split=split)
     found, rows = begin(reading, dataset, mapping)
     place = session.scalar(sa.select(Dataset.id).where(Dataset.name == dataset))
     seen: set[str] = set()
@@ -77,6 +81,9 @@ def apply(
     name: str | None = None,
     dataset: str = DEFAULT_DATASET,
     mapping: Mapping[str, str] | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    split: str | None = None,
     skip_refused: bool = False,
     on_progress: Callable[[int], object] = lambda rows: None,
 ) -> Plan:
@@ -85,7 +92,7 @@ def apply(
     `on_progress` is told the number of rows read so far, now and then. Raises UserError as `plan`
     does, and where rows are refused unless `skip_refused` leaves them out.
     """
-    reading = formats.read(path, name)
+    reading = formats.read(path, name, encoding=encoding, delimiter=delimiter, split=split)
     found, rows = begin(reading, dataset, mapping)
     with writing(session):
         place = dataset_named(session, dataset, create=True)

@@ -35,6 +35,7 @@ SETTINGS = (
             "where the rows are kept; postgresql+psycopg://… moves all of it to PostgreSQL"),
     Setting("CURATOR_USER", str, "the login name", "who changes are attributed to"),
     Setting("CURATOR_MAX_UPLOAD", int, "256", "MiB; a larger file is imported with the command"),
+    Setting("CURATOR_MAX_EXPANDED", int, "8192", "MiB that a compressed file may expand to; a larger one is refused"),
     Setting("CURATOR_PAGE_SIZE", int, "50", "pairs on a page of the list"),
     Setting("CURATOR_BUSY_TIMEOUT", float, "30", "seconds that a writer waits for its turn on SQLite"),
 )  # fmt: skip

@@ -51,9 +51,11 @@ def test_a_row_with_a_stray_comma_is_refused_with_its_line_and_the_surplus(write
                              "Put quotes around a text that holds a comma.")  # fmt: skip
 
 
-def test_a_quote_that_is_never_closed_is_named_and_does_not_pass_as_a_text(write):
-    (bad,) = rows_of(write("faq.csv", 'q,a\n"open,here\nmore,text\n'))
-    assert bad.line == 2 and "never closed" in bad.reason
+def test_a_quote_that_is_never_closed_is_named_and_does_not_swallow_the_rows_below(write):
+    """It used to take the rest of the file for one text: with --skip-refused, all of it was left out."""
+    bad, good = rows_of(write("faq.csv", 'q,a\n"open,here\nmore,text\n'))
+    assert bad.line == 2 and "opens a quote that is never closed, near '\"open,here'" in bad.reason
+    assert (good.line, good.question) == (3, "more")
 
 
 def test_a_cell_of_two_megabytes_is_read_whole(write):
@@ -95,8 +97,8 @@ def test_a_line_that_is_no_pair_says_why(write, line, reason):
     ("empty.csv", b"", "empty.csv is empty"),
     ("blank.csv", b"\n \n", "blank.csv is empty"),
     ("photo.csv", bytes(range(256)) * 50, "photo.csv is not a text file"),
-    ("sheet.xlsx", b"PK\x03\x04....", "sheet.xlsx is a zip archive or an Excel workbook. Save the sheet as CSV"),
-    ("pairs.jsonl.gz", b"\x1f\x8b....", "is compressed with gzip"),
+    ("sheet.xlsx", b"PK\x03\x04....", "sheet.xlsx is a zip archive or an Excel workbook. Unpack it, or save"),
+    ("pairs.jsonl.bz2", b"BZh91AY", "is compressed with bzip2. Unpack it first with: bunzip2 pairs.jsonl.bz2"),
     ("twice.csv", b"q,a,a\n1,2,3\n", "stand twice: a"),
 ])  # fmt: skip
 def test_a_file_that_cannot_be_read_is_refused_in_one_sentence(write, name, content, sentence):

@@ -40,6 +40,7 @@ HEAVY = {
     "numba",
     "pandas",
     "peft",
+    "pyarrow",
     "ray",
     "torch",
     "transformers",

@@ -37,6 +37,9 @@ if TYPE_CHECKING:  # a command imports what it needs when it runs: `flask --help
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--dataset", metavar="NAME", help="Data set to add to; made if it is new. Without it: main.")
 @click.option("--map", "mapping", multiple=True, metavar="FIELD=COLUMN", help="As in: --map answer=Reply.")
+@click.option("--encoding", metavar="NAME", help="As in: --encoding shift_jis. Without it: found.")
+@click.option("--delimiter", metavar="CHARACTER", help="As in: --delimiter ';' or --delimiter tab. Without it: found.")
+@click.option("--split", metavar="NAME", help="Which split of a data set of the hub. Without it: train.")
 @click.option("--skip-refused", is_flag=True, help="Leave out rows that can't be used; else nothing is imported.")
 @click.option("--dry-run", is_flag=True, help="Say what would happen, and change nothing.")
 @click.option("--json", "json_", is_flag=True, help="The counts as JSON.")
@@ -46,16 +49,22 @@ def import_(
     files: tuple[Path, ...],
     dataset: str | None,
     mapping: tuple[str, ...],
+    encoding: str | None,
+    delimiter: str | None,
+    split: str | None,
     skip_refused: bool,
     dry_run: bool,
     json_: bool,
 ) -> None:
-    """Add the pairs of CSV and JSON-lines files. What is there already is not added twice.
+    """Add the pairs of files: CSV, JSON lines, JSON arrays, Parquet. What is there already is not added twice.
 
+    Each may be compressed with gzip or zstd; hub:OWNER/NAME is a data set of the Hugging Face hub.
     Question and answer are found by their usual names; OpenAI's `messages` keep system and earlier
     turns. Each file is one change, undone with the number that is printed.
 
-    Example: flask import faq.csv --dataset support
+    \b
+    Examples: flask import faq.csv --dataset support
+              flask import hub:OWNER/NAME --split train
     """
     from curator import imports
     from curator.pairs import DEFAULT_DATASET
@@ -66,15 +75,16 @@ def import_(
         if not equals or not column:
             raise UserError(f"--map {pair} names no column. Write it as: --map answer=COLUMN")
         columns[field.strip()] = column
+    reading = {"encoding": encoding, "delimiter": delimiter, "split": split}
     counts = []
     for file in files:
         if dry_run:
-            done = imports.plan(session, file, dataset=dataset or DEFAULT_DATASET, mapping=columns)
+            done = imports.plan(session, file, dataset=dataset or DEFAULT_DATASET, mapping=columns, **reading)
         else:
             with progress("rows") as show:
                 done = imports.apply(
                     session, file, by=who(), dataset=dataset or DEFAULT_DATASET, mapping=columns,
-                    skip_refused=skip_refused, on_progress=show,
+                    skip_refused=skip_refused, on_progress=show, **reading,
                 )  # fmt: skip
         counts.append(
             {"file": str(file), "dataset": done.dataset, "rows": done.total, "new": done.new,

@@ -1,6 +1,7 @@
 """Bytes in, rows out, and back. Knows files and fields; knows no database and no browser."""
 
 from curator.formats.files import Reading, Record, Refusal, read
+from curator.formats.hub import read_hub
 from curator.formats.shapes import Columns, Row, find_columns, to_row
 from curator.formats.writing import FORMATS, KINDS, encode, to_line
 
@@ -15,6 +16,7 @@ __all__ = [
     "encode",
     "find_columns",
     "read",
+    "read_hub",
     "to_line",
     "to_row",
 ]

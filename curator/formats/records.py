@@ -1,0 +1,100 @@
+"""What reading gives: records with their lines, refusals with their reasons. Every kind of file gives the same."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import decimal
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from curator.errors import UserError
+
+MAX_CELL_BYTES = 16 * 2**20
+MAX_RECORD_BYTES = 4 * MAX_CELL_BYTES  # a longer line is no record, and would fill the memory
+BROKEN_BYTE = re.compile("[\udc00-\udcff]")
+MAX_DEPTH = 100  # lists and objects in each other; Python itself gives up near a thousand
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record of a file: the line that it begins on, from 1, and its fields."""
+
+    line: int
+    fields: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What could not be read, and why, in one sentence without the name of the file."""
+
+    line: int
+    reason: str
+
+
+@dataclass
+class Reading:
+    """A file opened for reading: iterate it, as often as needed, for its records and refusals."""
+
+    name: str
+    kind: str  # as a person would say it: "CSV, comma, UTF-8"
+    headers: list[str] = field(default_factory=list)  # of a table
+    records: Callable[[], Iterator[Record | Refusal]] = lambda: iter(())
+
+    def __iter__(self) -> Iterator[Record | Refusal]:
+        return self.records()
+
+
+def shorten(text: str, characters: int = 40) -> str:
+    """Return the beginning of a text, for a message."""
+    text = " ".join(text[: 20 * characters].split())
+    return text if len(text) <= characters else text[:characters].rstrip() + "…"
+
+
+def refuse_twins(headers: Iterable[str], name: str) -> None:
+    """Raise UserError where two columns have one name: nobody could say which of them is meant."""
+    headers = list(headers)
+    twice = {h for h in headers if h and headers.count(h) > 1}
+    if twice:
+        raise UserError(
+            f"{name} has {len(twice)} column names that stand twice: {', '.join(sorted(twice))}. Rename one."
+        )
+
+
+def broken_bytes(text: str) -> str:
+    """Return why a text that was decoded with `streams.keep_byte` can't be used; "" where it can.
+
+    A byte that the encoding has no character for stands in the text as U+DC00 plus the byte, which no
+    encoding gives for real text.
+    """
+    found = BROKEN_BYTE.search(text)
+    if not found:
+        return ""
+    near = BROKEN_BYTE.sub("�", text[max(0, found.start() - 20) : found.start() + 20])
+    return (
+        f"holds the byte 0x{ord(found.group()) - 0xDC00:02X}, which is no character in the encoding of the file, "
+        f"near {shorten(near)!r}. Write the text again, or name the encoding with --encoding."
+    )
+
+
+def plain(value: Any) -> Any:
+    """Return a value of a table as JSON can hold it: dates and decimals as text, a missing number as None."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None if math.isnan(value) else str(value)
+    if isinstance(value, dict):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError:
+            return base64.b64encode(value).decode("ascii")
+    return format(value, "f") if isinstance(value, decimal.Decimal) else str(value)
