@@ -237,6 +237,18 @@ def test_json_that_can_not_be_kept_is_refused_and_the_next_line_read(write, line
     assert (first.fields, last.line) == ({"q": "1"}, 3)
 
 
+@pytest.mark.parametrize("kind, content", [
+    ("jsonl", '{"q": "fine \\ud83d\\ude00"}\n{"q": "x", "meta": {"k": ["nul \\u0000"]}}\n{"q": "\\ud83d alone"}\n'),
+    ("csv", "q,meta\nfine 👋,\nx,nul \0\nx,\0\n"),
+    ("parquet", parquet([{"q": "fine", "m": None}, {"q": "x", "m": ["nul \0"]}, {"q": "\0", "m": None}])),
+])  # fmt: skip
+def test_what_no_database_keeps_is_refused_in_any_column(write, kind, content):
+    good, nul, other = formats.read(write("a." + kind, content))
+    assert good.fields["q"].startswith("fine")
+    assert nul.reason == "holds a NUL character near 'nul ␀'. Remove it."
+    assert ("half of a surrogate pair" if kind == "jsonl" else "NUL") in other.reason
+
+
 def test_a_number_that_can_not_be_kept_does_not_end_an_array(write):
     found = list(formats.read(write("a.json", '[{"q": 1},\n{"q": ' + "9" * 9_999 + '},\n{"q": 3}]')))
     assert [type(r) for r in found] == [Record, Refusal, Record] and "9,999 digits" in found[1].reason

@@ -19,6 +19,7 @@ from curator.formats.records import (
     broken_bytes,
     refuse_twins,
     shorten,
+    unfit_text,
 )
 from curator.formats.streams import Source
 
@@ -192,6 +193,8 @@ def csv_records(source: Source, dialect: Dialect, headers: list[str]) -> Iterato
             yield Refusal(line, explain_ragged(row, headers, dialect.delimiter))
         elif source.is_damaged and (problem := broken_bytes("".join(row))):
             yield Refusal(line, problem)
+        elif "\0" in "".join(row):
+            yield Refusal(line, unfit_text(row))
         else:
             yield Record(line, dict(zip(headers, row, strict=True)))
 
