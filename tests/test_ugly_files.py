@@ -180,6 +180,21 @@ def test_a_table_by_tab_without_quoting_keeps_its_quotes(write):
     assert fields_of(path)[1:3] == [{"q": '"Hi" he said', "a": "ok"}, {"q": '"So', "a": "there"}]
 
 
+def test_one_broken_row_does_not_change_how_the_others_are_read(write):
+    path = write("faq.csv", 'q,a\n one, two\n1, "x, y"\n')
+    assert next(iter(formats.read(path))).fields == {"q": " one", "a": " two"}
+    assert [line for line, _ in refusals_of(path)] == [3]
+    path = write("faq.tsv", 'q\ta\n"x ""y"""\t2\n"Hi" he said\tok\n')
+    assert next(iter(formats.read(path))).fields == {"q": 'x "y"', "a": "2"}
+    assert [line for line, _ in refusals_of(path)] == [3]
+
+
+def test_a_text_of_many_lines_that_breaks_off_is_not_taken_for_rows(write):
+    path = write("faq.csv", 'q,a\n1,2\n3,"This text\nhas lines, one with a comma\nand no\nend')
+    assert [record.line for record in formats.read(path)] == [2, 3]
+    assert "all up to line 6 was taken as one text. Close it." in refusals_of(path)[0][1]
+
+
 @pytest.mark.parametrize("delimiter", ["~", ";", "semicolon", "tab", "\\t", "BAR"])
 def test_a_delimiter_can_be_named(write, delimiter):
     character = {"semicolon": ";", "tab": "\t", "\\t": "\t", "BAR": "|"}.get(delimiter, delimiter)
@@ -235,6 +250,18 @@ def test_json_that_can_not_be_kept_is_refused_and_the_next_line_read(write, line
     first, bad, last = formats.read(write("a.jsonl", f'{{"q": "1"}}\n{line}\n{{"q": "3"}}\n'))
     assert bad.line == 2 and reason in bad.reason
     assert (first.fields, last.line) == ({"q": "1"}, 3)
+
+
+@pytest.mark.parametrize("kind, content", [
+    ("jsonl", '{"q": "fine \\ud83d\\ude00"}\n{"q": "x", "meta": {"k": ["nul \\u0000"]}}\n{"q": "\\ud83d alone"}\n'),
+    ("csv", "q,meta\nfine 👋,\nx,nul \0\nx,\0\n"),
+    ("parquet", parquet([{"q": "fine", "m": None}, {"q": "x", "m": ["nul \0"]}, {"q": "\0", "m": None}])),
+])  # fmt: skip
+def test_what_no_database_keeps_is_refused_in_any_column(write, kind, content):
+    good, nul, other = formats.read(write("a." + kind, content))
+    assert good.fields["q"].startswith("fine")
+    assert nul.reason == "holds a NUL character near 'nul ␀'. Remove it."
+    assert ("half of a surrogate pair" if kind == "jsonl" else "NUL") in other.reason
 
 
 def test_a_number_that_can_not_be_kept_does_not_end_an_array(write):

@@ -19,6 +19,7 @@ from curator.formats.records import (
     broken_bytes,
     refuse_twins,
     shorten,
+    unfit_text,
 )
 from curator.formats.streams import Source
 from curator.formats.writing import restored
@@ -27,6 +28,8 @@ DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 SAMPLE_LINES = 200
 SAMPLE_CHARACTERS = 2**20
 STRAY_QUOTE = re.compile(r"""\s+".*"\s*$""", re.DOTALL)
+QUOTED_CELL = re.compile(r"""(?m)(^|\t)"[^\t\r\n]*"(\t|\r?$)""")
+NAMED_DELIMITER = re.compile(r"""sep=([^\w"'\\])\s*$""")  # Excel writes this line, and means it
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,11 @@ class Lines:
         self.number += 1
         return line
 
+    def are_rows(self, delimiter: str, width: int) -> bool:
+        """Return whether most lines after the first of the record at hand look like rows of their own."""
+        alike = sum(line.count(delimiter) == width - 1 for line in self.held[1:])
+        return alike > (len(self.held) - 1) / 2
+
     def go_back(self) -> None:
         """Go back to the second line of the record at hand."""
         self.again.extendleft(reversed(self.held[1:]))
@@ -88,7 +96,7 @@ def read_csv(source: Source, delimiter: str | None = None) -> Reading:
     csv.field_size_limit(MAX_CELL_BYTES)
     given = known_delimiter(delimiter) if delimiter else None
     sample = sample_of(source)
-    named = re.match(r"sep=(.)\s*$", sample[0]) if sample else None  # Excel writes it, and means it
+    named = NAMED_DELIMITER.match(sample[0]) if sample else None
     if named:
         sample = sample[1:]
     dialect = detect_dialect(sample, given or (named.group(1) if named else None))
@@ -129,12 +137,16 @@ def detect_dialect(sample: list[str], delimiter: str | None = None) -> Dialect:
     found = sorted((d for d in DELIMITERS if d in outside), key=outside.count, reverse=True)
     candidates = [Dialect(d) for d in ([delimiter] if delimiter else found or [","])]
     best = min(candidates, key=lambda dialect: faults(sample, dialect))
-    others = [replace(best, skips_spaces=True), replace(best, escape="\\")]
+    others = [replace(best, escape="\\")]
+    # Another dialect reads the sound rows otherwise too, so one broken row is no reason to take it.
+    if any(re.search(re.escape(best.delimiter) + ' +"', line) for line in sample[:2]):
+        others.append(replace(best, skips_spaces=True))
     if header.lstrip().startswith("'"):
         others.insert(0, replace(best, quote="'"))
         if faults(sample, others[0]) <= faults(sample, best):
             return others[0]
-    if best.delimiter == "\t":  # tables by tab are often written without any quoting
+    # Tables by tab are often written without any quoting.
+    if best.delimiter == "\t" and not QUOTED_CELL.search("".join(sample)):
         others.append(replace(best, quote=None))
     return min([best, *others], key=lambda dialect: faults(sample, dialect))
 
@@ -193,6 +205,8 @@ def csv_records(source: Source, dialect: Dialect, headers: list[str]) -> Iterato
             yield Refusal(line, explain_ragged(row, headers, dialect.delimiter))
         elif source.is_damaged and (problem := broken_bytes("".join(row))):
             yield Refusal(line, problem)
+        elif "\0" in "".join(row):
+            yield Refusal(line, unfit_text(row))
         else:
             yield Record(line, restored(dict(zip(headers, row, strict=True))))
 
@@ -201,7 +215,7 @@ def rows_of(source: Source, dialect: Dialect) -> Iterator[tuple[int, list[str] |
     """Yield each row that is not blank with its first line; a text in place of the row says why it can't be read."""
     lines = Lines(source.lines())
     rows = csv.reader(lines, **dialect.options())
-    is_first = True
+    width = 0
     while True:
         lines.held.clear()
         start = lines.number + 1
@@ -210,15 +224,17 @@ def rows_of(source: Source, dialect: Dialect) -> Iterator[tuple[int, list[str] |
         except StopIteration:
             return
         except csv.Error as error:
-            yield start, explain_csv(str(error), lines)
-            if "end of data" in str(error) or "field larger" in str(error):
-                # What follows holds no other quote, so it is most likely rows that stand for themselves.
+            # A quote that is never closed takes all the rows below it for one text: they are read again.
+            is_open = "end of data" in str(error) or "field larger" in str(error)
+            goes_back = is_open and lines.are_rows(dialect.delimiter, width)
+            yield start, explain_csv(str(error), lines, goes_back)
+            if goes_back:
                 lines.go_back()
             continue
-        if is_first and len(lines.held) == 1 and re.match(r"sep=.\s*$", lines.held[0]):
+        if not width and len(lines.held) == 1 and NAMED_DELIMITER.match(lines.held[0]):
             continue
         if any(row):
-            is_first = False
+            width = width or len(row)
             yield start, row
 
 
@@ -232,16 +248,14 @@ def explain_ragged(row: list[str], headers: list[str], delimiter: str) -> str:
     return f"{found}: {surplus!r} is one too many. Put quotes around a text that holds a {name}."
 
 
-def explain_csv(error: str, lines: Lines) -> str:
+def explain_csv(error: str, lines: Lines, goes_back: bool) -> str:
     """Say what the csv module found, in words that help."""
     if "field larger" in error:
         megabytes = MAX_CELL_BYTES // 2**20
         return f"has a cell of more than {megabytes} MB, or a quote that is never closed. Shorten or close it."
     if "end of data" in error:
-        return (
-            f"opens a quote that is never closed, near {shorten(lines.held[0])!r}. "
-            "Close it. The lines below were read without it."
-        )
+        rest = "" if goes_back else f": all up to line {lines.number} was taken as one text"
+        return f"opens a quote that is never closed, near {shorten(lines.held[0])!r}{rest}. Close it."
     if "expected after" in error:
         return 'has text after a closing quote. Write a quote inside a quoted text twice: ""'
     return f"can't be read: {error}."

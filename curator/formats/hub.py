@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from curator.errors import UserError
-from curator.formats.records import Reading, Record, plain
+from curator.formats.records import Reading, Record, Refusal, plain_record
 
 
 def read_hub(address: str, split: str | None = None) -> Reading:
@@ -38,7 +38,7 @@ def read_hub(address: str, split: str | None = None) -> Reading:
     return Reading(address, f"hub, split {chosen}", list(rows.features or ()), lambda: hub_records(address, rows))
 
 
-def hub_records(address: str, rows: Any) -> Iterator[Record]:
+def hub_records(address: str, rows: Any) -> Iterator[Record | Refusal]:
     """Yield the rows of a data set, each value as JSON can hold it."""
     stream = enumerate(rows, 1)
     while True:
@@ -48,7 +48,7 @@ def hub_records(address: str, rows: Any) -> Iterator[Record]:
             return
         except Exception as error:
             raise unreachable(address, error) from error
-        yield Record(number, plain(row))
+        yield plain_record(number, row)
 
 
 def unreachable(address: str, error: Exception) -> UserError:

@@ -16,6 +16,7 @@ from curator.formats.records import (
     Refusal,
     broken_bytes,
     shorten,
+    unfit_text,
 )
 from curator.formats.streams import Source
 
@@ -23,6 +24,7 @@ CHUNK_CHARACTERS = 2**18
 NOT_BLANK = re.compile("[^ \t\r\n\ufeff]")
 # An error this near the end of what was read so far may be a value that goes on: a name, a number, \ud83d\ude00.
 CUT_OFF = 16
+SUSPECT = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")  # it may make a NUL, or half of a surrogate pair
 
 
 class Decoder(json.JSONDecoder):
@@ -58,6 +60,8 @@ def record_of(source: Source, decoder: Decoder, value: Any, text: str, line: int
         return Refusal(line, unfit)
     if text.count("[") + text.count("{") > MAX_DEPTH and is_deep(value):
         return Refusal(line, f"is nested too deep: more than {MAX_DEPTH} lists and objects in each other.")
+    if SUSPECT.search(text) and (problem := unfit_text(value)):
+        return Refusal(line, problem)
     if isinstance(value, dict):
         return Record(line, value)
     return Refusal(line, f"is {shorten(text)}, not an object with named fields.")

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from curator import settings
 from curator.errors import UserError
-from curator.formats.records import Reading, Record, plain, refuse_twins
+from curator.formats.records import Reading, Record, Refusal, plain_record, refuse_twins
 from curator.formats.streams import Source
 
 BATCH = 256  # rows in memory at once: few, because a row may hold megabytes
@@ -35,14 +35,14 @@ def read_parquet(source: Source) -> Reading:
     return Reading(source.name, kind, headers, lambda: parquet_records(source))
 
 
-def parquet_records(source: Source) -> Iterator[Record]:
+def parquet_records(source: Source) -> Iterator[Record | Refusal]:
     """Yield the rows of a Parquet file, each value as JSON can hold it."""
     number = 0
     with opened(source) as file:
         for batch in file.iter_batches(BATCH):
             for row in batch.to_pylist():
                 number += 1
-                yield Record(number, plain(row))
+                yield plain_record(number, row)
 
 
 @contextlib.contextmanager

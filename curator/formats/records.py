@@ -15,6 +15,7 @@ from curator.errors import UserError
 
 MAX_CELL_BYTES = 16 * 2**20
 MAX_RECORD_BYTES = 4 * MAX_CELL_BYTES  # a longer line is no record, and would fill the memory
+SURROGATE = re.compile("[\ud800-\udfff]")
 BROKEN_BYTE = re.compile("[\udc00-\udcff]")
 MAX_DEPTH = 100  # lists and objects in each other; Python itself gives up near a thousand
 
@@ -78,6 +79,28 @@ def broken_bytes(text: str) -> str:
         f"holds the byte 0x{ord(found.group()) - 0xDC00:02X}, which is no character in the encoding of the file, "
         f"near {shorten(near)!r}. Write the text again, or name the encoding with --encoding."
     )
+
+
+def unfit_text(value: Any) -> str:
+    """Return why one of the texts in a value can't be kept by every database; "" where all can."""
+    if isinstance(value, str):
+        if "\0" in value:
+            return f"holds a NUL character near {shorten(value.replace(chr(0), '␀'))!r}. Remove it."
+        if not value.isascii() and SURROGATE.search(value):
+            return "holds half of a surrogate pair (\\ud800–\\udfff). Remove it."
+        return ""
+    if isinstance(value, dict):
+        return next(filter(None, map(unfit_text, [*value, *value.values()])), "")
+    if isinstance(value, list):
+        return next(filter(None, map(unfit_text, value)), "")
+    return ""
+
+
+def plain_record(number: int, row: dict[str, Any]) -> Record | Refusal:
+    """Return a row of a table as a record of plain values, or why it can't be one."""
+    fields = plain(row)
+    reason = unfit_text(fields)
+    return Refusal(number, reason) if reason else Record(number, fields)
 
 
 def plain(value: Any) -> Any:

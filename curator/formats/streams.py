@@ -252,9 +252,9 @@ def zeros_of_utf_16(first: bytes) -> str:
 
 
 def looks_binary(chunk: bytes) -> bool:
-    """Return whether more than one byte in a hundred is a control character that no text holds."""
+    """Return whether more than one byte in a hundred, and a few, is a control character that no text holds."""
     controls = sum(chunk.count(code) for code in (*range(0, 9), *range(14, 27), *range(28, 32)))
-    return controls > len(chunk) / 100
+    return controls > 4 + len(chunk) / 100
 
 
 def likeliest(source: Source) -> str:
