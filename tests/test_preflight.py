@@ -41,7 +41,7 @@ def test_a_report_counts_and_names_the_first_three():
     (finding,) = report.findings
     assert (report.examples, finding.count, finding.first) == (20, 5, [4, 8, 12])
     assert list(preflight.sentences(report)) == [
-        "About 50 tokens, 3 in the longest. This is an estimate, four bytes a token; --tokenizer NAME counts.",
+        "About 50 tokens, 3 in the longest. Estimated at four bytes each; flask export --tokenizer NAME counts.",
         "OpenAI's fine-tuning API would refuse 5: an empty assistant message (pairs 4, 8, 12, …).",
     ]
 
@@ -65,7 +65,7 @@ def test_an_export_ends_with_the_report_on_standard_error(runner, make_pair):
     assert result.stdout.count("\n") == 1
     assert result.stderr.splitlines() == [
         "1 line, 1 of them drafts that nobody approved yet.",
-        "About 5 tokens, 5 in the longest. This is an estimate, four bytes a token; --tokenizer NAME counts.",
+        "About 5 tokens, 5 in the longest. Estimated at four bytes each; flask export --tokenizer NAME counts.",
         "OpenAI's fine-tuning API would refuse the file: it has fewer than 10 examples.",
         "A strict chat template would refuse 1: turns of user and assistant that don't alternate (pair 1).",
     ]

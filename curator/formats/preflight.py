@@ -122,7 +122,7 @@ def tokens_by(name: str) -> Callable[[Chat], int]:
 def sentences(done: Report) -> Iterator[str]:
     """Yield a report as people read it."""
     counted = f"{done.tokens:,} tokens, {done.longest:,} in the longest."
-    estimate = f"About {counted} This is an estimate, four bytes a token; --tokenizer NAME counts."
+    estimate = f"About {counted} Estimated at four bytes each; flask export --tokenizer NAME counts."
     yield counted if done.is_exact else estimate
     for finding in done.findings:
         yield explain(finding)
