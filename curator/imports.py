@@ -12,12 +12,13 @@ from sqlalchemy.orm import Session
 
 from curator import formats, history, text
 from curator.errors import UserError
-from curator.formats import Columns, Reading, Refusal, Row, find_columns
+from curator.formats import Columns, Reading, Refusal, Row, find_columns, to_rows
 from curator.models import Changeset, Dataset, Pair, writing
 from curator.pairs import DEFAULT_DATASET, dataset_named
 
 BATCH = 1000  # rows inserted by one statement; more gains nothing
 SHOWN = 20
+OF_ONE_SHAPE = ("messages", "conversations", "conversation", "chosen", "rejected")
 
 
 @dataclass
@@ -29,7 +30,6 @@ class Plan:
     kind: str  # "CSV, comma, UTF-8"
     shape: str  # where question, answer and the rest were found
     headers: list[str] = field(default_factory=list)
-    unread: list[str] = field(default_factory=list)  # columns that a pair has no place for
     new: int = 0
     identical: int = 0  # there already, or earlier in the same file
     refused: list[Refusal] = field(default_factory=list)
@@ -49,14 +49,18 @@ def plan(
     name: str | None = None,
     dataset: str = DEFAULT_DATASET,
     mapping: Mapping[str, str] | None = None,
+    shape: str | None = None,
+    each_turn: bool = False,
 ) -> Plan:
     """Read a file and compare it with what is there, changing nothing.
 
+    `mapping` ({"answer": "Reply"}) and `shape` (a key of `formats.SHAPES`) say what the columns are where
+    their names don't; `each_turn` makes a pair of every answer of a conversation, not of the last alone.
     Raises UserError where the file as a whole can't be used: missing, empty, not text, no column
     for the question or the answer, not one usable row.
     """
     reading = formats.read(path, name)
-    found, rows = begin(reading, dataset, mapping)
+    found, rows = begin(reading, dataset, mapping, shape, each_turn)
     place = session.scalar(sa.select(Dataset.id).where(Dataset.name == dataset))
     seen: set[str] = set()
     for batch in iter(lambda: tuple(islice(rows, BATCH)), ()):
@@ -77,6 +81,8 @@ def apply(
     name: str | None = None,
     dataset: str = DEFAULT_DATASET,
     mapping: Mapping[str, str] | None = None,
+    shape: str | None = None,
+    each_turn: bool = False,
     skip_refused: bool = False,
     on_progress: Callable[[int], object] = lambda rows: None,
 ) -> Plan:
@@ -86,7 +92,7 @@ def apply(
     does, and where rows are refused unless `skip_refused` leaves them out.
     """
     reading = formats.read(path, name)
-    found, rows = begin(reading, dataset, mapping)
+    found, rows = begin(reading, dataset, mapping, shape, each_turn)
     with writing(session):
         place = dataset_named(session, dataset, create=True)
         changeset = history.begin(session, "imported", by, f"{reading.name} into {place.name}")
@@ -113,16 +119,17 @@ def apply(
     return found
 
 
-def begin(reading: Reading, dataset: str, mapping: Mapping[str, str] | None) -> tuple[Plan, Iterator[Row]]:
+def begin(
+    reading: Reading, dataset: str, mapping: Mapping[str, str] | None, shape: str | None, each_turn: bool
+) -> tuple[Plan, Iterator[Row]]:
     """Return an empty plan for a file, and its rows; what is refused goes to the plan as the rows are read."""
     found = Plan(reading.name, " ".join(dataset.split()), reading.kind, "", list(reading.headers))
     columns_of: dict[tuple[str, ...], Columns] = {}
 
     def columns(names: tuple[str, ...]) -> Columns:
         if names not in columns_of:
-            columns_of[names] = find_columns(names, mapping)
+            columns_of[names] = find_columns(names, mapping, shape)
             found.shape = found.shape or str(columns_of[names])
-            found.unread += [c for c in columns_of[names].unread if c not in found.unread]
         return columns_of[names]
 
     if reading.headers:
@@ -136,17 +143,17 @@ def begin(reading: Reading, dataset: str, mapping: Mapping[str, str] | None) -> 
             if isinstance(record, Refusal):
                 found.refused.append(record)
                 continue
+            found.headers = found.headers or list(record.fields)
+            # Where records of several shapes were put into one table, the fields of the others are null.
+            names = tuple(n for n, v in record.fields.items() if v is not None or n not in OF_ONE_SHAPE)
             try:
-                is_chat = "messages" in record.fields and not mapping
-                if is_chat:
-                    found.shape = found.shape or "chat messages: the last question and answer, earlier turns kept"
-                row = formats.to_row(record, None if is_chat else columns(tuple(record.fields)))
+                read = to_rows(record, columns(names), each_turn)
             except UserError as error:
-                row = Refusal(record.line, str(error))
-            if isinstance(row, Refusal):
-                found.refused.append(row)
+                read = Refusal(record.line, str(error))
+            if isinstance(read, Refusal):
+                found.refused.append(read)
             else:
-                yield row
+                yield from read
 
     return found, rows()
 

@@ -64,7 +64,7 @@ def test_refused_rows_are_left_out_when_asked_and_reported(session, write):
     ("question,answer\n", "has a header and no rows"),
     ("frage,antwort\na,b\n", "has no column for the question and no column for the answer. It has: frage, antwort"),
     ("q,a\n,\nx,\n", "not one row can be used"),
-    ('{"text": "hello"}\n', "line 1 has no column for the question"),
+    ('{"words": "hello"}\n', "line 1 has no column for the question"),
 ])  # fmt: skip
 def test_a_file_without_one_usable_row_is_refused(session, write, content, sentence):
     with pytest.raises(UserError, match=sentence):

@@ -23,7 +23,7 @@ from curator.cli.door import (
     with_session,
 )
 from curator.errors import UserError
-from curator.formats import FORMATS
+from curator.formats import FORMATS, SHAPES
 from curator.words import SPLITS
 
 if TYPE_CHECKING:  # a command imports what it needs when it runs: `flask --help` is quick
@@ -34,6 +34,14 @@ if TYPE_CHECKING:  # a command imports what it needs when it runs: `flask --help
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--dataset", metavar="NAME", help="Data set to add to; made if it is new. Without it: main.")
 @click.option("--map", "mapping", multiple=True, metavar="FIELD=COLUMN", help="As in: --map answer=Reply.")
+@click.option("--shape", type=click.Choice(list(SHAPES)), help="What the rows are, where their columns don't tell.")
+@click.option(
+    "--turns",
+    type=click.Choice(["last", "each"]),
+    default="last",
+    show_default=True,
+    help="A conversation is one pair, with the turns before its last answer as history, or one an answer.",
+)
 @click.option("--skip-refused", is_flag=True, help="Leave out rows that can't be used; else nothing is imported.")
 @click.option("--dry-run", is_flag=True, help="Say what would happen, and change nothing.")
 @click.option("--json", "json_", is_flag=True, help="The counts as JSON.")
@@ -43,16 +51,22 @@ def import_(
     files: tuple[Path, ...],
     dataset: str | None,
     mapping: tuple[str, ...],
+    shape: str | None,
+    turns: str,
     skip_refused: bool,
     dry_run: bool,
     json_: bool,
 ) -> None:
     """Add the pairs of CSV and JSON-lines files. What is there already is not added twice.
 
-    Question and answer are found by their usual names; OpenAI's `messages` keep system and earlier
-    turns. Each file is one change, undone with the number that is printed.
+    Question and answer are found by their usual names, and so are OpenAI's messages, Alpaca, ShareGPT,
+    Guanaco, OpenOrca, prompt and completion, and preferences; system message and earlier turns are kept,
+    and so are the other columns. Each file is one change, undone with the number that is printed.
 
-    Example: flask import faq.csv --dataset support
+    \b
+    Examples: flask import faq.csv --dataset support
+              flask import letters.csv --map question=Frage --map answer=Antwort
+              flask import chats.jsonl --turns each
     """
     from curator import imports
     from curator.pairs import DEFAULT_DATASET
@@ -64,14 +78,16 @@ def import_(
             raise UserError(f"--map {pair} names no column. Write it as: --map answer=COLUMN")
         columns[field.strip()] = column
     counts = []
+    reading: dict[str, Any] = {
+        "dataset": dataset or DEFAULT_DATASET, "mapping": columns, "shape": shape, "each_turn": turns == "each",
+    }  # fmt: skip
     for file in files:
         if dry_run:
-            done = imports.plan(session, file, dataset=dataset or DEFAULT_DATASET, mapping=columns)
+            done = imports.plan(session, file, **reading)
         else:
             with progress("rows") as show:
                 done = imports.apply(
-                    session, file, by=who(), dataset=dataset or DEFAULT_DATASET, mapping=columns,
-                    skip_refused=skip_refused, on_progress=show,
+                    session, file, by=who(), skip_refused=skip_refused, on_progress=show, **reading
                 )  # fmt: skip
         counts.append(
             {"file": str(file), "dataset": done.dataset, "rows": done.total, "new": done.new,
@@ -87,8 +103,7 @@ def import_(
             f"{done.name} ({done.kind}): {count_of(done.total, 'row')}, {done.new:,} {would}added to {done.dataset}, "
             f"{done.identical:,} there already, {len(done.refused):,} refused."
         )
-        if done.unread:
-            say(f"Not read, for want of a place: {', '.join(done.unread)}.")
+        say(f"Read as {done.shape}.")
         if done.changeset:
             say(f"Undo it with: flask undo {done.changeset.id}")
     if json_:
