@@ -14,7 +14,7 @@ from curator.errors import NotFound, UserError
 from curator.models import Changeset, Pair, Revision, now, writing
 
 TEXT_FIELDS = ("system", "history", "question", "answer")
-FIELDS = (*TEXT_FIELDS, "status", "tags", "source", "notes", "trashed", "dataset_id")
+FIELDS = (*TEXT_FIELDS, "status", "tags", "source", "notes", "rejected", "key", "meta", "trashed", "dataset_id")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,10 @@ def add(session: Session, changeset: Changeset, rows: Sequence[Mapping[str, Any]
         "trashed": False, "revision": 1, "created_at": changeset.at, "created_by": changeset.by,
         "updated_at": changeset.at, "updated_by": changeset.by,
     }  # fmt: skip
-    blank = {"system": "", "history": [], "status": "draft", "tags": [], "source": "", "notes": ""}
+    blank = {
+        "system": "", "history": [], "status": "draft", "tags": [], "source": "", "notes": "",
+        "rejected": "", "key": "", "meta": {},
+    }  # fmt: skip
     values = [blank | dict(row) | stamp for row in rows]
     for value in values:
         value.setdefault("fingerprint", fingerprint_of(value))

@@ -184,7 +184,8 @@ def as_values(row: Row, fingerprint: str, dataset_id: int, file: str) -> dict[st
     return {
         "dataset_id": dataset_id, "question": row.question, "answer": row.answer, "system": row.system,
         "history": list(row.history), "status": row.status, "tags": list(row.tags),
-        "source": row.source or file, "notes": row.notes, "fingerprint": fingerprint,
+        "source": row.source or file, "notes": row.notes, "rejected": row.rejected, "key": row.key,
+        "meta": row.meta, "fingerprint": fingerprint,
     }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import time
 import pytest
 import sqlalchemy as sa
 
-from curator import exports, history, imports, pairs, search
+from curator import create_app, database, exports, history, imports, pairs, reviews, search
 from curator.errors import UserError
 from curator.models import Changeset, Pair
 from curator.search import Selection
@@ -117,3 +117,25 @@ def test_an_import_that_is_killed_leaves_all_or_nothing(home, write):
     assert count in (0, 30_000) and found == count
     if process.returncode == -signal.SIGKILL:
         assert count == 0
+
+
+def test_other_fields_are_kept_with_the_pair_and_found_by_a_search(either, write):
+    app = create_app()
+    path = write("faq.csv", "id,q,a,city,score\nr1,Open?,Yes.,Zürich,5\nr2,Late?,No.,Bern,\n")
+    with database.open_session(app) as session:
+        imports.apply(session, path, by="ada")
+        (found,) = search.ids(session, Selection(query="zurich" if either == "sqlite" else "zürich"))
+        pair = pairs.get(session, found)
+        assert (pair.key, pair.meta) == ("r1", {"city": "Zürich", "score": "5"})
+    database.engine(app).dispose()
+
+
+def test_a_rejected_answer_comes_out_as_a_preference(session, write):
+    row = {"prompt": "2+2?", "chosen": "4", "rejected": "5"}
+    imports.apply(session, write("dpo.jsonl", json.dumps(row)), by="ada")
+    (found,) = reviews.preferences(session)
+    assert found == {
+        "prompt": [{"role": "user", "content": "2+2?"}],
+        "chosen": [{"role": "assistant", "content": "4"}],
+        "rejected": [{"role": "assistant", "content": "5"}],
+    }

@@ -194,8 +194,10 @@ def to_rows(record: Record, columns: Columns | None = None, each_turn: bool = Fa
         others = read_others(values, rest, record.line)
     except RecursionError:
         return Refusal(record.line, f"has a field that is nested more than {MAX_DEPTH} levels deep. Remove it.")
-    if isinstance(chat, Refusal) or isinstance(others, Refusal):
-        return chat if isinstance(chat, Refusal) else others
+    if isinstance(chat, Refusal):
+        return chat
+    if isinstance(others, Refusal):
+        return others
     rejected = read_rejected(values, chat, record.line)
     if isinstance(rejected, Refusal):
         return rejected
