@@ -43,6 +43,12 @@ if TYPE_CHECKING:  # a command imports what it needs when it runs: `flask --help
     help="A conversation is one pair, with the turns before its last answer as history, or one an answer.",
 )
 @click.option("--skip-refused", is_flag=True, help="Leave out rows that can't be used; else nothing is imported.")
+@click.option(
+    "--rejects",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Leave them out and write them here with their reasons, to be mended and imported again.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would happen, and change nothing.")
 @click.option("--json", "json_", is_flag=True, help="The counts as JSON.")
 @with_session
@@ -54,6 +60,7 @@ def import_(
     shape: str | None,
     turns: str,
     skip_refused: bool,
+    rejects: Path | None,
     dry_run: bool,
     json_: bool,
 ) -> None:
@@ -61,7 +68,8 @@ def import_(
 
     Question and answer are found by their usual names, and so are OpenAI's messages, Alpaca, ShareGPT,
     Guanaco, OpenOrca, prompt and completion, and preferences; system message and earlier turns are kept,
-    and so are the other columns. Each file is one change, undone with the number that is printed.
+    and so are the other columns. A row whose column `id` names a pair of an earlier import changes that
+    pair. Each file is one change, undone with the number that is printed.
 
     \b
     Examples: flask import faq.csv --dataset support
@@ -80,18 +88,22 @@ def import_(
     counts = []
     reading: dict[str, Any] = {
         "dataset": dataset or DEFAULT_DATASET, "mapping": columns, "shape": shape, "each_turn": turns == "each",
+        "rejects": rejects,
     }  # fmt: skip
+    if rejects and len(files) > 1:
+        raise UserError("--rejects takes what one file refuses. Import the files one by one.")
     for file in files:
         if dry_run:
             done = imports.plan(session, file, **reading)
         else:
             with progress("rows") as show:
                 done = imports.apply(
-                    session, file, by=who(), skip_refused=skip_refused, on_progress=show, **reading
+                    session, file, by=who(), skip_refused=skip_refused or bool(rejects), on_progress=show, **reading
                 )  # fmt: skip
         counts.append(
-            {"file": str(file), "dataset": done.dataset, "rows": done.total, "new": done.new,
+            {"file": str(file), "dataset": done.dataset, "rows": done.total, "new": done.new, "changed": done.changed,
              "identical": done.identical, "refused": [{"line": r.line, "reason": r.reason} for r in done.refused],
+             "near": [{"line": n.line, "pair": n.pair_id, "similarity": round(n.similarity, 4)} for n in done.near],
              "changeset": done.changeset.id if done.changeset else None}
         )  # fmt: skip
         for refusal in done.refused:
@@ -99,11 +111,18 @@ def import_(
         if json_:
             continue
         would = "would be " if dry_run else ""
+        changed = f"{done.changed:,} {would}changed, " if done.changed else ""
         click.echo(
             f"{done.name} ({done.kind}): {count_of(done.total, 'row')}, {done.new:,} {would}added to {done.dataset}, "
-            f"{done.identical:,} there already, {len(done.refused):,} refused."
+            f"{changed}{done.identical:,} there already, {len(done.refused):,} refused."
         )
         say(f"Read as {done.shape}.")
+        for near in done.near[:20]:
+            say(f"{done.name} line {near.line} is {near.similarity:.2f} like pair {near.pair_id}")
+        if dry_run and (done.near or done.near_bound):
+            say(f"{count_of(len(done.near), 'new row')} like pairs that are there. {done.near_bound}".rstrip())
+        if rejects and done.refused:
+            say(f"Refused rows are in {rejects}. Mend them, and import it.")
         if done.changeset:
             say(f"Undo it with: flask undo {done.changeset.id}")
     if json_:

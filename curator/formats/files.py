@@ -45,6 +45,7 @@ class Refusal:
 
     line: int
     reason: str
+    fields: dict[str, Any] = field(default_factory=dict, compare=False)  # as far as they were read, to be mended
 
 
 @dataclass
@@ -184,7 +185,8 @@ def csv_records(path: Path, encoding: str, delimiter: str, headers: list[str]) -
                 seen_header = True
                 continue
             if len(row) != len(headers):
-                yield Refusal(line, explain_ragged(row, headers, delimiter))
+                fields = dict(zip(headers, row, strict=False)) | {"_rest": delimiter.join(row[len(headers) :])}
+                yield Refusal(line, explain_ragged(row, headers, delimiter), fields)
                 continue
             yield Record(line, dict(zip(headers, row, strict=True)))
 

@@ -60,7 +60,7 @@ OTHER_FIELDS = {
     "notes": ("notes", "note", "comment", "comments"),
 }
 MAPPABLE = ("question", "answer", "messages", "text", *OTHER_FIELDS)
-PASSED_OVER = ("_line", "_reason", "_rest")  # what `flask import --rejects` adds to the rows it writes
+PASSED_OVER = ("_line", "_reason", "_rest")  # what `flask import --rejects` adds to the rows that it writes
 MAX_DEPTH = 100  # of nested lists and objects in a field that is kept as it is; SQLite's own limit is 1,000
 
 
@@ -186,6 +186,8 @@ def to_rows(record: Record, columns: Columns | None = None, each_turn: bool = Fa
     of OpenAI's weight 0 are not to be learnt and stay in the history alone. A Refusal says why there is
     no pair. Raises UserError where no shape fits and no columns are given.
     """
+    if surplus := record.fields.get("_rest"):
+        return Refusal(record.line, f"has {shorten(repr(surplus))} in _rest. Move it to where it belongs.")
     columns = columns or find_columns(record.fields)
     values = {what: record.fields.get(column) for what, column in columns.named.items()}
     chat = read_chat(values, record.line)
