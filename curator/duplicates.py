@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,6 +32,43 @@ def similar(pairs: Sequence[Pair], threshold: float = THRESHOLD) -> list[tuple[i
     """Return the ids of each two pairs whose texts have at least that Jaccard similarity, and how much."""
     sets = [text.shingles(f"{pair.question}\n{pair.answer}") for pair in pairs]
     return [(pairs[i].id, pairs[j].id, score) for i, j, score in minhash.similar(sets, threshold)]
+
+
+def find_like(
+    session: Session, dataset_id: int, texts: Sequence[str], threshold: float = THRESHOLD, seconds: float = 3
+) -> tuple[dict[int, tuple[int, float]], int]:
+    """Return, by the place of each text that is like a pair, the pair most like it and how much.
+
+    Every similarity is counted, none estimated: pairs are read from the newest on and looked up by their
+    word runs, so that time and memory grow with the texts given. Also returns how many pairs were
+    looked at, fewer than there are where `seconds` were not enough.
+    """
+    sets = [text.shingles(one) for one in texts]
+    holders: dict[str, list[int]] = {}
+    for place, runs in enumerate(sets):
+        for run in runs:
+            holders.setdefault(run, []).append(place)
+    found: dict[int, tuple[int, float]] = {}
+    looked_at, deadline = 0, time.monotonic() + seconds
+    rows = session.execute(
+        sa.select(Pair.id, Pair.question, Pair.answer)
+        .where(Pair.dataset_id == dataset_id, ~Pair.trashed)
+        .order_by(Pair.id.desc())
+        .execution_options(yield_per=500)
+    )
+    for some in rows.partitions():
+        if time.monotonic() > deadline:
+            break
+        for pair_id, question, answer in some:
+            runs = text.shingles(f"{question}\n{answer}")
+            shared = Counter(place for run in runs for place in holders.get(run, ()))
+            for place, both in shared.items():
+                score = both / (len(runs) + len(sets[place]) - both)
+                if score >= threshold and score >= found.get(place, (0, 0.0))[1]:
+                    found[place] = (pair_id, score)
+        looked_at += len(some)
+    rows.close()
+    return found, looked_at
 
 
 def find_clusters(session: Session, dataset: str | None = None, threshold: float = THRESHOLD) -> list[Cluster]:

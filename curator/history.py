@@ -14,8 +14,8 @@ from curator.errors import NotFound, UserError
 from curator.models import Base, Changeset, Pair, Revision, now, writing
 
 TEXT_FIELDS = ("system", "history", "question", "answer")
-INDEXED = "question, answer, system, notes, turns"  # the columns of the full-text index on SQLite
-FIELDS = (*TEXT_FIELDS, "status", "tags", "source", "notes", "trashed", "dataset_id")
+INDEXED = "question, answer, system, notes, turns, fields"  # the columns of the full-text index on SQLite
+FIELDS = (*TEXT_FIELDS, "status", "tags", "source", "notes", "rejected", "key", "meta", "trashed", "dataset_id")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,10 @@ def add(session: Session, changeset: Changeset, rows: Sequence[Mapping[str, Any]
         "trashed": False, "revision": 1, "created_at": changeset.at, "created_by": changeset.by,
         "updated_at": changeset.at, "updated_by": changeset.by,
     }  # fmt: skip
-    blank = {"system": "", "history": [], "status": "draft", "tags": [], "source": "", "notes": ""}
+    blank = {
+        "system": "", "history": [], "status": "draft", "tags": [], "source": "", "notes": "",
+        "rejected": "", "key": "", "meta": {},
+    }  # fmt: skip
     ids = next_ids(session, len(rows))
     values = [blank | dict(row) | stamp | {"id": i} for i, row in zip(ids, rows, strict=True)]
     for value in values:

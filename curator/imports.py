@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from curator import formats, history, text
+from curator import duplicates, formats, history, text
 from curator.errors import UserError
-from curator.formats import Columns, Reading, Refusal, Row, find_columns
+from curator.formats import Columns, Reading, Refusal, Row, find_columns, to_rows
 from curator.models import Changeset, Dataset, Pair, writing
 from curator.pairs import DEFAULT_DATASET, dataset_named
 
 BATCH = 1000  # rows inserted by one statement; more gains nothing
 SHOWN = 20
+COMPARED = 2000  # new rows that a preview compares with what is there, for near-duplicates
+OF_ONE_SHAPE = ("messages", "conversations", "conversation", "chosen", "rejected")
+
+
+@dataclass(frozen=True)
+class Change:
+    """A pair that a row of the same key would change: the old values and the new of what differs."""
+
+    line: int
+    pair: Pair
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Near:
+    """A new row that says nearly the same as a pair that is there."""
+
+    line: int
+    pair_id: int
+    similarity: float
 
 
 @dataclass
@@ -29,17 +53,31 @@ class Plan:
     kind: str  # "CSV, comma, UTF-8"
     shape: str  # where question, answer and the rest were found
     headers: list[str] = field(default_factory=list)
-    unread: list[str] = field(default_factory=list)  # columns that a pair has no place for
     new: int = 0
+    changed: int = 0  # there by their key, with other values
     identical: int = 0  # there already, or earlier in the same file
     refused: list[Refusal] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)  # the first that are new, as they will land
+    rows: list[Row] = field(default_factory=list)  # the first COMPARED that are new, as they will land
+    changes: list[Change] = field(default_factory=list)  # the first of those that are changed
+    near: list[Near] = field(default_factory=list)  # the most alike first
+    near_bound: str = ""  # what was not compared, if anything
     changeset: Changeset | None = None  # once it is applied
 
     @property
     def total(self) -> int:
-        """How many records the file holds."""
-        return self.new + self.identical + len(self.refused)
+        """How many rows the file holds."""
+        return self.new + self.changed + self.identical + len(self.refused)
+
+    def count(self, row: Row, fate: str | Change) -> None:
+        """Count a row as new, identical or changed, and keep the first that are worth a look."""
+        self.new += fate == "new"
+        self.identical += fate == "identical"
+        if fate == "new" and len(self.rows) < COMPARED:
+            self.rows.append(row)
+        if isinstance(fate, Change):
+            self.changed += 1
+            if len(self.changes) < SHOWN:
+                self.changes.append(fate)
 
 
 def plan(
@@ -52,24 +90,31 @@ def plan(
     encoding: str | None = None,
     delimiter: str | None = None,
     split: str | None = None,
+    shape: str | None = None,
+    each_turn: bool = False,
+    rejects: Path | None = None,
 ) -> Plan:
     """Read a file and compare it with what is there, changing nothing.
 
     `encoding`, `delimiter` and `split` are for `formats.read`, which finds them where they are not given.
+    `mapping` ({"answer": "Reply"}) and `shape` (a key of `formats.SHAPES`) say what the columns are where
+    their names don't; `each_turn` makes a pair of every answer of a conversation, not of the last alone.
+    `rejects` names a file for what is refused, to be mended and imported again.
     Raises UserError where the file as a whole can't be used: missing, empty, not text, no column
     for the question or the answer, not one usable row.
     """
     reading = formats.read(path, name, encoding=encoding, delimiter=delimiter, split=split)
-    found, rows = begin(reading, dataset, mapping)
+    found, rows = begin(reading, dataset, mapping, shape, each_turn)
     place = session.scalar(sa.select(Dataset.id).where(Dataset.name == dataset))
     seen: set[str] = set()
     for batch in iter(lambda: tuple(islice(rows, BATCH)), ()):
-        for row, fingerprint, is_new in compare(session, place, batch, seen):
+        for row, fingerprint, fate in compare(session, place, batch, seen):
             seen.add(fingerprint)
-            if is_new and len(found.rows) < SHOWN:
-                found.rows.append(row)
-            found.new += is_new
-            found.identical += not is_new
+            found.count(row, fate)
+    if rejects:
+        write_rejects(found, rejects)
+    if place is not None:
+        find_near(session, place, found)
     return usable(found)
 
 
@@ -84,52 +129,58 @@ def apply(
     encoding: str | None = None,
     delimiter: str | None = None,
     split: str | None = None,
+    shape: str | None = None,
+    each_turn: bool = False,
     skip_refused: bool = False,
+    rejects: Path | None = None,
     on_progress: Callable[[int], object] = lambda rows: None,
 ) -> Plan:
-    """Add the new pairs of a file as one changeset: all of them, or none when anything fails.
+    """Add the new pairs of a file, and change those that it names by their key, as one changeset or not at all.
 
     `on_progress` is told the number of rows read so far, now and then. Raises UserError as `plan`
     does, and where rows are refused unless `skip_refused` leaves them out.
     """
     reading = formats.read(path, name, encoding=encoding, delimiter=delimiter, split=split)
-    found, rows = begin(reading, dataset, mapping)
+    found, rows = begin(reading, dataset, mapping, shape, each_turn)
     with writing(session):
         place = dataset_named(session, dataset, create=True)
         changeset = history.begin(session, "imported", by, f"{reading.name} into {place.name}")
         for batch in iter(lambda: tuple(islice(rows, BATCH)), ()):
             values: list[dict[str, object]] = []
             taken: set[str] = set()
-            for row, fingerprint, is_new in compare(session, place.id, batch, taken):
+            for row, fingerprint, fate in compare(session, place.id, batch, taken):
                 taken.add(fingerprint)
-                if is_new:
+                found.count(row, fate)
+                if fate == "new":
                     values.append(as_values(row, fingerprint, place.id, reading.name))
-                    if len(found.rows) < SHOWN:
-                        found.rows.append(row)
-                found.new += is_new
-                found.identical += not is_new
+                elif isinstance(fate, Change):
+                    history.change(session, changeset, fate.pair, fate.after)
             history.add(session, changeset, values)
             on_progress(found.total)
+        if rejects:
+            write_rejects(found, rejects)
         usable(found)
         if found.refused and not skip_refused:
             raise UserError(explain_refusals(found))
-        if found.new:
+        if found.new or found.changed:
             found.changeset = changeset
         else:
             session.delete(changeset)
     return found
 
 
-def begin(reading: Reading, dataset: str, mapping: Mapping[str, str] | None) -> tuple[Plan, Iterator[Row]]:
+def begin(
+    reading: Reading, dataset: str, mapping: Mapping[str, str] | None, shape: str | None, each_turn: bool
+) -> tuple[Plan, Iterator[Row]]:
     """Return an empty plan for a file, and its rows; what is refused goes to the plan as the rows are read."""
     found = Plan(reading.name, " ".join(dataset.split()), reading.kind, "", list(reading.headers))
     columns_of: dict[tuple[str, ...], Columns] = {}
+    keys: set[int] = set()  # hashes, as there may be millions
 
     def columns(names: tuple[str, ...]) -> Columns:
         if names not in columns_of:
-            columns_of[names] = find_columns(names, mapping)
+            columns_of[names] = find_columns(names, mapping, shape)
             found.shape = found.shape or str(columns_of[names])
-            found.unread += [c for c in columns_of[names].unread if c not in found.unread]
         return columns_of[names]
 
     if reading.headers:
@@ -143,16 +194,20 @@ def begin(reading: Reading, dataset: str, mapping: Mapping[str, str] | None) -> 
             if isinstance(record, Refusal):
                 found.refused.append(record)
                 continue
+            found.headers = found.headers or list(record.fields)
+            # Where records of several shapes were put into one table, the fields of the others are null.
+            names = tuple(n for n, v in record.fields.items() if v is not None or n not in OF_ONE_SHAPE)
             try:
-                is_chat = "messages" in record.fields and not mapping
-                if is_chat:
-                    found.shape = found.shape or "chat messages: the last question and answer, earlier turns kept"
-                row = formats.to_row(record, None if is_chat else columns(tuple(record.fields)))
+                read = to_rows(record, columns(names), each_turn)
             except UserError as error:
-                row = Refusal(record.line, str(error))
-            if isinstance(row, Refusal):
-                found.refused.append(row)
-            else:
+                read = Refusal(record.line, str(error))
+            if isinstance(read, Refusal):
+                found.refused.append(replace(read, fields=record.fields))
+                continue
+            for row in read:
+                if row.key and hash(row.key) in keys:  # a name that several rows share names none of them
+                    row = replace(row, key="", meta=row.meta | {columns(names).named["key"]: row.key})
+                keys.update([hash(row.key)] if row.key else [])
                 yield row
 
     return found, rows()
@@ -160,23 +215,75 @@ def begin(reading: Reading, dataset: str, mapping: Mapping[str, str] | None) -> 
 
 def compare(
     session: Session, dataset_id: int | None, rows: tuple[Row, ...], seen: set[str]
-) -> Iterator[tuple[Row, str, bool]]:
-    """Yield each row with its fingerprint and whether it is new: in neither the data set nor `seen`.
+) -> Iterator[tuple[Row, str, str | Change]]:
+    """Yield each row with its fingerprint and its fate: "new", "identical", or the change that it makes.
 
-    `seen` is read as it grows, so that the second of two equal rows is not new.
+    A row changes the pair outside the trash that has its key; a text that is there already, in the data
+    set or in `seen`, is never there twice. `seen` is read as it grows.
     """
     prints = [text.fingerprint(text.messages(r.question, r.answer, r.system, r.history)) for r in rows]
-    there = set()
+    keys = [row.key for row in rows if row.key]
+    there: set[str] = set()
+    by_key: dict[str, Pair] = {}
     if dataset_id is not None:
-        there = set(
-            session.scalars(
-                sa.select(Pair.fingerprint).where(
-                    Pair.dataset_id == dataset_id, ~Pair.trashed, Pair.fingerprint.in_(prints)
-                )
-            )
-        )
+        live = (Pair.dataset_id == dataset_id, ~Pair.trashed)
+        there = set(session.scalars(sa.select(Pair.fingerprint).where(*live, Pair.fingerprint.in_(prints))))
+    if dataset_id is not None and keys:
+        named = sa.select(Pair).where(*live, Pair.key != "", Pair.key.in_(keys)).order_by(Pair.id.desc())
+        by_key = {pair.key: pair for pair in session.scalars(named)}
     for row, fingerprint in zip(rows, prints, strict=True):
-        yield row, fingerprint, fingerprint not in there and fingerprint not in seen
+        pair = by_key.get(row.key)
+        is_there = fingerprint in there or fingerprint in seen
+        if pair is not None and (fingerprint == pair.fingerprint or not is_there):
+            after = {name: value for name, value in given(row).items() if getattr(pair, name) != value}
+            before = {name: getattr(pair, name) for name in after}
+            yield row, fingerprint, Change(row.line, pair, before, after) if after else "identical"
+        else:
+            yield row, fingerprint, "identical" if is_there else "new"
+
+
+def given(row: Row) -> dict[str, Any]:
+    """Return the values that a row gives to the pair of its key: what it leaves blank beside the text stays."""
+    words = {"question": row.question, "answer": row.answer, "system": row.system, "history": list(row.history)}
+    beside = {"source": row.source, "tags": list(row.tags), "notes": row.notes, "rejected": row.rejected,
+              "meta": row.meta, "status": "" if row.status == "draft" else row.status}  # fmt: skip
+    return words | {name: value for name, value in beside.items() if value}
+
+
+def find_near(session: Session, dataset_id: int, found: Plan) -> None:
+    """Find which of the first new rows are near-duplicates of pairs in the data set, and say what was not compared."""
+    if not found.rows:
+        return
+    texts = [f"{row.question}\n{row.answer}" for row in found.rows]
+    likest, looked_at = duplicates.find_like(session, dataset_id, texts)
+    near = [Near(found.rows[place].line, pair_id, score) for place, (pair_id, score) in likest.items()]
+    found.near = sorted(near, key=lambda n: (-n.similarity, n.line))
+    there = sa.select(sa.func.count()).select_from(Pair).where(Pair.dataset_id == dataset_id, ~Pair.trashed)
+    total = session.scalar(there) or 0
+    if found.new > len(texts) or looked_at < total:
+        found.near_bound = (
+            f"Compared were {len(texts):,} of {found.new:,} new rows with {looked_at:,} of {total:,} pairs."
+        )
+
+
+def write_rejects(found: Plan, path: Path) -> None:
+    """Write the refused rows as they came, each with `_line` and `_reason`: CSV for a CSV, else JSON lines.
+
+    A row with more fields than the header has the others in `_rest`. An import passes these three over.
+    """
+    rows = [refusal.fields | {"_line": refusal.line, "_reason": refusal.reason} for refusal in found.refused]
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            if found.kind.startswith("JSON"):
+                # Escaped, so that half of a surrogate pair can be written down too.
+                file.writelines(json.dumps(row, default=str) + "\n" for row in rows)
+                return
+            columns = list(dict.fromkeys([*found.headers, "_line", "_reason", *(name for row in rows for name in row)]))
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(rows)
+    except OSError as error:
+        raise UserError(f"{path} can't be written: {error.strerror}. Name another file.") from error
 
 
 def as_values(row: Row, fingerprint: str, dataset_id: int, file: str) -> dict[str, object]:
@@ -184,13 +291,14 @@ def as_values(row: Row, fingerprint: str, dataset_id: int, file: str) -> dict[st
     return {
         "dataset_id": dataset_id, "question": row.question, "answer": row.answer, "system": row.system,
         "history": list(row.history), "status": row.status, "tags": list(row.tags),
-        "source": row.source or file, "notes": row.notes, "fingerprint": fingerprint,
+        "source": row.source or file, "notes": row.notes, "rejected": row.rejected, "key": row.key,
+        "meta": row.meta, "fingerprint": fingerprint,
     }  # fmt: skip
 
 
 def usable(found: Plan) -> Plan:
     """Return the plan, or raise UserError where the file gave not one pair."""
-    if found.new or found.identical:
+    if found.new or found.changed or found.identical:
         return found
     if not found.refused:
         raise UserError(f"{found.name} has a header and no rows. Add a row below it.")
@@ -203,7 +311,7 @@ def explain_refusals(found: Plan, limit: int = 10) -> str:
     if len(found.refused) > limit:
         lines.append(f"… and {len(found.refused) - limit:,} more.")
     count = f"{len(found.refused):,} of {found.total:,} rows refused" if found.total > 1 else "Refused"
-    if found.new or found.identical:
+    if found.new or found.changed or found.identical:
         lines.append(f"{count}, so nothing was imported. Mend them, or leave them out with --skip-refused.")
     else:
         lines.append(f"{count}; not one row can be used, so nothing was imported.")

@@ -63,6 +63,14 @@ class Pair(Base):
     __table_args__ = (
         sa.CheckConstraint(f"status IN {STATUSES}", name="status"),
         sa.Index("ix_pair_fingerprint", "fingerprint", "dataset_id"),
+        # Most pairs have no key, and those are looked up by nobody.
+        sa.Index(
+            "ix_pair_dataset_key",
+            "dataset_id",
+            "key",
+            sqlite_where=sa.text("key != ''"),
+            postgresql_where=sa.text("key != ''"),
+        ),
         # Never gives an id a second time: a run or a revision that names a pair names it for ever.
         {"sqlite_autoincrement": True},
     )
@@ -77,6 +85,9 @@ class Pair(Base):
     tags: Mapped[list[Any]] = mapped_column(default=list)
     source: Mapped[str] = mapped_column(default="")
     notes: Mapped[str] = mapped_column(default="")
+    rejected: Mapped[str] = mapped_column(default="")  # an answer that the one above is preferred to
+    key: Mapped[str] = mapped_column(default="")  # the source's own name for it: an import finds it again
+    meta: Mapped[dict[str, Any]] = mapped_column(default=dict)  # fields of the source that have no place of their own
     fingerprint: Mapped[str]
     trashed: Mapped[bool] = mapped_column(default=False)
     revision: Mapped[int] = mapped_column(default=1)  # 1 when added, one more with each change

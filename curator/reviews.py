@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload
 
-from curator import history, pairs, runs
+from curator import history, pairs, runs, text
 from curator.errors import NotFound, UserError
 from curator.models import Pair, Rating, Run, Sample, now, writing
 
@@ -121,11 +121,16 @@ def tally(session: Session, run_id: int) -> dict[str, dict[str, float]]:
 
 
 def preferences(session: Session) -> Iterator[dict[str, Any]]:
-    """Yield {"prompt", "chosen", "rejected"}, the rows that DPO learns from, in the order of the samples.
+    """Yield {"prompt", "chosen", "rejected"}, the rows that DPO learns from: pairs first, then samples in order.
 
-    A corrected answer is chosen over what it corrected; else, among the answers to one prompt, the
-    best-rated is chosen over the worst-rated where their mean stars differ.
+    The answer of a pair is chosen over the one that was rejected where it came from. A corrected answer is
+    chosen over what it corrected; else, among the answers to one prompt, the best-rated is chosen over the
+    worst-rated where their mean stars differ.
     """
+    kept = sa.select(Pair).where(Pair.rejected.not_in(["", Pair.answer]), ~Pair.trashed, Pair.status != "rejected")
+    for pair in session.scalars(kept.order_by(Pair.id)):
+        prompt = text.messages(pair.question, pair.answer, pair.system, pair.history)[:-1]
+        yield preference(prompt, pair.answer, pair.rejected)
     rows = session.execute(
         sa.select(Sample, Rating)
         .join(Rating, Rating.sample_id == Sample.id)
@@ -139,7 +144,7 @@ def preferences(session: Session) -> Iterator[dict[str, Any]]:
         stars: dict[Sample, list[int]] = defaultdict(list)
         for sample, rating in judged:
             if rating.correction and rating.correction != sample.text:
-                yield preference(sample, rating.correction, sample.text)
+                yield preference(sample.messages, rating.correction, sample.text)
             if rating.stars:
                 stars[sample].append(rating.stars)
         ranked = sorted(stars, key=lambda s: -sum(stars[s]) / len(stars[s]))
@@ -147,7 +152,7 @@ def preferences(session: Session) -> Iterator[dict[str, Any]]:
             best, worst = ranked[0], ranked[-1]
             differ = sum(stars[best]) / len(stars[best]) > sum(stars[worst]) / len(stars[worst])
             if differ and best.text != worst.text:
-                yield preference(best, best.text, worst.text)
+                yield preference(best.messages, best.text, worst.text)
 
 
 def judgements(session: Session) -> Iterator[dict[str, Any]]:
@@ -178,21 +183,21 @@ def judgements(session: Session) -> Iterator[dict[str, Any]]:
 def judgement(sample: Sample, completion: str, label: bool) -> dict[str, Any]:
     """Return one row in TRL's conversational form."""
     return {
-        "prompt": prompt_of(sample),
+        "prompt": prompt_of(sample.messages),
         "completion": [{"role": "assistant", "content": completion}],
         "label": label,
     }
 
 
-def preference(sample: Sample, chosen: str, rejected: str) -> dict[str, Any]:
+def preference(messages: list[dict[str, str]], chosen: str, rejected: str) -> dict[str, Any]:
     """Return one row in TRL's conversational form."""
     return {
-        "prompt": prompt_of(sample),
+        "prompt": prompt_of(messages),
         "chosen": [{"role": "assistant", "content": chosen}],
         "rejected": [{"role": "assistant", "content": rejected}],
     }
 
 
-def prompt_of(sample: Sample) -> list[dict[str, str]]:
-    """Return the messages that a sample answers, with their roles and texts alone."""
-    return [{"role": m["role"], "content": m["content"]} for m in sample.messages]
+def prompt_of(messages: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Return the messages of a prompt, with their roles and texts alone."""
+    return [{"role": m["role"], "content": m["content"]} for m in messages]

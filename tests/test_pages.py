@@ -122,6 +122,34 @@ def test_an_import_adds_what_the_button_said_and_removes_the_upload(client: Flas
     assert client.get(preview).status_code == 404
 
 
+def test_refused_lines_are_downloaded_mended_and_uploaded_again(client: FlaskClient, session: Session):
+    preview = upload(client, "faq.csv", "question,answer,city\nOpen?,Yes.,Bern\nClosed?,,Ulm\n")
+    page = client.get(preview)
+    link = unescape(re.search(r'href="(/import/[^"]*/rejects[^"]*)"', page.text).group(1))
+    file = client.get(link)
+    assert "filename=faq-rejects.csv" in file.headers["Content-Disposition"]
+    mended = upload(client, "faq-rejects.csv", file.text.replace("Closed?,", "Closed?,No."))
+    assert "Import 1 pair" in text_of(client.get(mended))
+
+
+def test_a_preview_shows_what_a_row_of_the_same_id_changes(client: FlaskClient, session: Session):
+    client.post(upload(client, "a.csv", "id,question,answer\nr1,Open?,Yes.\n").partition("?")[0])
+    preview = upload(client, "b.csv", "id,question,answer\nr1,Open?,Until nine.\n")
+    assert "Import 0 pairs, change 1" in text_of(client.get(preview))
+    answer = client.post(preview.partition("?")[0])
+    assert said(client, answer) == "Imported 0 pairs from b.csv. 1 changed."
+
+
+def test_a_shape_and_a_pair_for_each_answer_can_be_chosen(client: FlaskClient, session: Session):
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}] * 2
+    preview = upload(client, "chat.jsonl", json.dumps({"messages": turns, "mood": "glad"}) + "\n").partition("?")[0]
+    assert "Import 2 pairs" in text_of(client.get(preview, query_string={"turns": "each"}))
+    assert "has not the columns of alpaca" in text_of(client.get(preview, query_string={"shape": "alpaca"}))
+    client.post(preview, data={"turns": "each"})
+    (pair, _) = search.page(session, Selection()).pairs
+    assert "mood glad" in text_of(client.get(f"/pairs/{pair.id}"))
+
+
 def test_an_upload_can_be_thrown_away(client: FlaskClient, home: Path):
     preview = upload(client, "faq.csv", "question,answer\nOpen?,Yes.\n")
     answer = client.post(preview.partition("?")[0] + "/discard")

@@ -23,7 +23,7 @@ from curator.cli.door import (
     with_session,
 )
 from curator.errors import UserError
-from curator.formats import FORMATS, encode
+from curator.formats import FORMATS, SHAPES, encode
 from curator.formats.writing import COLUMNS, RATINGS, TABLE
 from curator.words import SPLITS
 
@@ -40,7 +40,21 @@ if TYPE_CHECKING:  # a command imports what it needs when it runs: `flask --help
 @click.option("--encoding", metavar="NAME", help="As in: --encoding shift_jis. Without it: found.")
 @click.option("--delimiter", metavar="CHARACTER", help="As in: --delimiter ';' or --delimiter tab. Without it: found.")
 @click.option("--split", metavar="NAME", help="Which split of a data set of the hub. Without it: train.")
+@click.option("--shape", type=click.Choice(list(SHAPES)), help="What the rows are, where their columns don't tell.")
+@click.option(
+    "--turns",
+    type=click.Choice(["last", "each"]),
+    default="last",
+    show_default=True,
+    help="A conversation is one pair, with the turns before its last answer as history, or one an answer.",
+)
 @click.option("--skip-refused", is_flag=True, help="Leave out rows that can't be used; else nothing is imported.")
+@click.option(
+    "--rejects",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Leave them out and write them here with their reasons, to be mended and imported again.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would happen, and change nothing.")
 @click.option("--json", "json_", is_flag=True, help="The counts as JSON.")
 @with_session
@@ -52,19 +66,26 @@ def import_(
     encoding: str | None,
     delimiter: str | None,
     split: str | None,
+    shape: str | None,
+    turns: str,
     skip_refused: bool,
+    rejects: Path | None,
     dry_run: bool,
     json_: bool,
 ) -> None:
     """Add the pairs of files: CSV, JSON lines, JSON arrays, Parquet. What is there already is not added twice.
 
     Each may be compressed with gzip or zstd; hub:OWNER/NAME is a data set of the Hugging Face hub.
-    Question and answer are found by their usual names; OpenAI's `messages` keep system and earlier
-    turns. Each file is one change, undone with the number that is printed.
+    Question and answer are found by their usual names, and so are OpenAI's messages, Alpaca, ShareGPT,
+    Guanaco, OpenOrca, prompt and completion, and preferences; system message and earlier turns are kept,
+    and so are the other columns. A row whose column `id` names a pair of an earlier import changes that
+    pair. Each file is one change, undone with the number that is printed.
 
     \b
     Examples: flask import faq.csv --dataset support
               flask import hub:OWNER/NAME --split train
+              flask import letters.csv --map question=Frage --map answer=Antwort
+              flask import chats.jsonl --turns each
     """
     from curator import imports
     from curator.pairs import DEFAULT_DATASET
@@ -75,20 +96,25 @@ def import_(
         if not equals or not column:
             raise UserError(f"--map {pair} names no column. Write it as: --map answer=COLUMN")
         columns[field.strip()] = column
-    reading = {"encoding": encoding, "delimiter": delimiter, "split": split}
     counts = []
+    reading: dict[str, Any] = {
+        "dataset": dataset or DEFAULT_DATASET, "mapping": columns, "shape": shape, "each_turn": turns == "each",
+        "rejects": rejects, "encoding": encoding, "delimiter": delimiter, "split": split,
+    }  # fmt: skip
+    if rejects and len(files) > 1:
+        raise UserError("--rejects takes what one file refuses. Import the files one by one.")
     for file in files:
         if dry_run:
-            done = imports.plan(session, file, dataset=dataset or DEFAULT_DATASET, mapping=columns, **reading)
+            done = imports.plan(session, file, **reading)
         else:
             with progress("rows") as show:
                 done = imports.apply(
-                    session, file, by=who(), dataset=dataset or DEFAULT_DATASET, mapping=columns,
-                    skip_refused=skip_refused, on_progress=show, **reading,
+                    session, file, by=who(), skip_refused=skip_refused or bool(rejects), on_progress=show, **reading
                 )  # fmt: skip
         counts.append(
-            {"file": str(file), "dataset": done.dataset, "rows": done.total, "new": done.new,
+            {"file": str(file), "dataset": done.dataset, "rows": done.total, "new": done.new, "changed": done.changed,
              "identical": done.identical, "refused": [{"line": r.line, "reason": r.reason} for r in done.refused],
+             "near": [{"line": n.line, "pair": n.pair_id, "similarity": round(n.similarity, 4)} for n in done.near],
              "changeset": done.changeset.id if done.changeset else None}
         )  # fmt: skip
         for refusal in done.refused:
@@ -96,12 +122,18 @@ def import_(
         if json_:
             continue
         would = "would be " if dry_run else ""
+        changed = f"{done.changed:,} {would}changed, " if done.changed else ""
         click.echo(
             f"{done.name} ({done.kind}): {count_of(done.total, 'row')}, {done.new:,} {would}added to {done.dataset}, "
-            f"{done.identical:,} there already, {len(done.refused):,} refused."
+            f"{changed}{done.identical:,} there already, {len(done.refused):,} refused."
         )
-        if done.unread:
-            say(f"Not read, for want of a place: {', '.join(done.unread)}.")
+        say(f"Read as {done.shape}.")
+        for near in done.near[:20]:
+            say(f"{done.name} line {near.line} is {near.similarity:.2f} like pair {near.pair_id}")
+        if dry_run and (done.near or done.near_bound):
+            say(f"{count_of(len(done.near), 'new row')} like pairs that are there. {done.near_bound}".rstrip())
+        if rejects and done.refused:
+            say(f"Refused rows are in {rejects}. Mend them, and import it.")
         if done.changeset:
             say(f"Undo it with: flask undo {done.changeset.id}")
     if json_:

@@ -2,12 +2,13 @@
 
 from curator.formats.files import Reading, Record, Refusal, read
 from curator.formats.hub import read_hub
-from curator.formats.shapes import Columns, Row, find_columns, to_row
+from curator.formats.shapes import SHAPES, Columns, Row, find_columns, to_row, to_rows
 from curator.formats.writing import FORMATS, KINDS, encode, to_line
 
 __all__ = [
     "FORMATS",
     "KINDS",
+    "SHAPES",
     "Columns",
     "Reading",
     "Record",
@@ -19,4 +20,5 @@ __all__ = [
     "read_hub",
     "to_line",
     "to_row",
+    "to_rows",
 ]

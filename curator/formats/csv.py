@@ -202,7 +202,8 @@ def csv_records(source: Source, dialect: Dialect, headers: list[str]) -> Iterato
         while len(row) > width and not row[-1]:  # spreadsheets end rows with delimiters of columns that are empty
             row.pop()
         if len(row) != width:
-            yield Refusal(line, explain_ragged(row, headers, dialect.delimiter))
+            fields = dict(zip(headers, row, strict=False)) | {"_rest": dialect.delimiter.join(row[width:])}
+            yield Refusal(line, explain_ragged(row, headers, dialect.delimiter), fields)
         elif source.is_damaged and (problem := broken_bytes("".join(row))):
             yield Refusal(line, problem)
         elif "\0" in "".join(row):

@@ -34,6 +34,7 @@ class Refusal:
 
     line: int
     reason: str
+    fields: dict[str, Any] = field(default_factory=dict, compare=False)  # as far as they were read, to be mended
 
 
 @dataclass

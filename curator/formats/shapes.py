@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from curator.errors import UserError
+from curator.formats.chats import WHO, WORDS, as_list, read_history, read_turns, split_text
 from curator.formats.files import Record, Refusal, shorten
 from curator.text import Message
 from curator.words import STATUSES
@@ -26,17 +28,40 @@ QUESTION_ANSWER = (
     ("input", "output"),
     ("user", "assistant"),
     ("human", "assistant"),
+    ("title", "body"),
+    ("parent", "reply"),
 )
+PROMPTS = ("prompt", "question", "instruction", "input")
+# Each shape: what it is called when a file is looked at, and the columns it must have, a line for each way to
+# name them. The first shape whose columns are all there is taken, so the more particular ones come first.
+SHAPES: dict[str, tuple[str, tuple[dict[str, str], ...]]] = {
+    "messages": ("chat messages", ({"messages": "messages"},)),
+    "sharegpt": ("ShareGPT conversations", ({"messages": "conversations"}, {"messages": "conversation"})),
+    "preference": (
+        "preferences",
+        (*({"question": p, "answer": "chosen", "rejected": "rejected"} for p in PROMPTS),
+         {"answer": "chosen", "rejected": "rejected"}),
+    ),
+    "openorca": ("OpenOrca", ({"system": "system_prompt", "question": "question", "answer": "response"},)),
+    "alpaca": ("Alpaca", ({"question": "instruction", "answer": "output"},)),
+    "prompt-completion": ("prompt and completion", ({"question": "prompt", "answer": "completion"},)),
+    "qa": ("question and answer", tuple({"question": q, "answer": a} for q, a in QUESTION_ANSWER)),
+    "guanaco": ("text with marks between its turns, as ### Human:", ({"text": "text"},)),
+}  # fmt: skip
 OTHER_FIELDS = {
+    "key": ("id", "row_id", "uid"),  # the source's own name for the row: what a second import finds it by
     "system": ("system", "system_prompt", "system prompt"),
     "context": ("input", "context"),  # joined below the question where the question is an instruction
     "history": ("history",),
+    "rejected": ("rejected",),  # an answer that the one of the pair is preferred to
     "source": ("source", "origin", "url"),
     "tags": ("tags", "tag", "topic", "topics", "category", "categories", "label", "labels"),
     "status": ("status",),
     "notes": ("notes", "note", "comment", "comments"),
 }
-ROLES = {"system": "system", "user": "user", "assistant": "assistant", "developer": "system"}
+MAPPABLE = ("question", "answer", "messages", "text", *OTHER_FIELDS)
+PASSED_OVER = ("_line", "_reason", "_rest")  # what `flask import --rejects` adds to the rows that it writes
+MAX_DEPTH = 100  # of nested lists and objects in a field that is kept as it is; SQLite's own limit is 1,000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,62 +77,94 @@ class Row:
     tags: tuple[str, ...] = ()
     status: str = "draft"
     notes: str = ""
+    rejected: str = ""  # an answer that this one is preferred to
+    key: str = ""  # the source's own name for the row
+    meta: dict[str, Any] = field(default_factory=dict)  # fields that a pair has no place for, kept as they are
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which field of a record is what; `unread` are the fields that no one asked for."""
+    """Which field of a record is what; `kept` are the fields that go along as they are."""
 
-    question: str
-    answer: str
-    others: dict[str, str]
-    unread: tuple[str, ...]
+    shape: str
+    named: dict[str, str]  # {"question": "Frage", …}
+    kept: tuple[str, ...]
+
+    @property
+    def question(self) -> str | None:
+        return self.named.get("question")
+
+    @property
+    def answer(self) -> str | None:
+        return self.named.get("answer")
 
     def __str__(self) -> str:
-        named = {"question": self.question, "answer": self.answer, **self.others}
-        return ", ".join(f"{what} from {column!r}" for what, column in named.items())
+        parts = ", ".join(f"{what} from {column!r}" for what, column in self.named.items())
+        kept = f"; kept as they are: {quoted(self.kept)}" if self.kept else ""
+        return f"{SHAPES[self.shape][0]}: {parts}{kept}"
 
 
-def find_columns(headers: Iterable[str], mapping: Mapping[str, str] | None = None) -> Columns:
-    """Find the columns by their usual names, or as `mapping` says: {"question": "Frage", …}.
+def find_columns(headers: Iterable[str], mapping: Mapping[str, str] | None = None, shape: str | None = None) -> Columns:
+    """Find the shape and its columns by their usual names, or as `mapping` says: {"question": "Frage", …}.
 
-    Raises UserError, in a sentence that begins with "has", where none is found.
+    Raises UserError, in a sentence that begins with "has", where no shape fits, or `shape` does not.
     """
-    headers = list(headers)
+    headers = [header for header in headers if header not in PASSED_OVER]
     by_name = {" ".join(str(h).casefold().split()): h for h in reversed(headers)}
     chosen = dict(mapping or {})
     for what, column in chosen.items():
-        if what not in ("question", "answer", *OTHER_FIELDS):
-            known = ", ".join(["question", "answer", *OTHER_FIELDS])
-            raise UserError(f"has no place for {what!r}. A column can be mapped to: {known}.")
+        if what not in MAPPABLE:
+            raise UserError(f"has no place for {what!r}. A column can be mapped to: {', '.join(MAPPABLE)}.")
         if column not in headers:
             raise UserError(f"has no column {column!r}. It has: {quoted(headers)}.")
-    for usual_question, usual_answer in QUESTION_ANSWER:
-        q = chosen.get("question") or by_name.get(usual_question)
-        a = chosen.get("answer") or by_name.get(usual_answer)
-        if q is not None and a is not None and q != a:
-            break
-    else:
-        some_q = chosen.get("question") or next((by_name[q] for q, _ in QUESTION_ANSWER if q in by_name), None)
-        some_a = chosen.get("answer") or next((by_name[a] for _, a in QUESTION_ANSWER if a in by_name), None)
-        missing = "answer" if some_q else "question" if some_a else "question and no column for the answer"
-        advice = " ".join(
-            f"--map {what}=COLUMN" for what, found in (("question", some_q), ("answer", some_a)) if not found
-        )
-        raise UserError(
-            f"has no column for the {missing}. It has: {quoted(headers)}. "
-            f"Say which it is with: {advice or '--map question=COLUMN --map answer=COLUMN'}"
-        )
-    taken = {q, a, *chosen.values()}
-    others = {}
+    if shape is not None and shape not in SHAPES:
+        raise UserError(f"can't be read as {shape!r}. Choose one of: {', '.join(SHAPES)}.")
+    for name in [shape] if shape else shapes_for(chosen):
+        for usual in SHAPES[name][1]:
+            named = {what: chosen.get(what) or by_name.get(column) for what, column in usual.items()}
+            if None not in named.values() and len(set(named.values())) == len(named):
+                return with_others(name, {w: c for w, c in named.items() if c is not None}, headers, by_name, chosen)
+    raise UserError(explain_missing(headers, by_name, chosen, shape))
+
+
+def shapes_for(chosen: Mapping[str, str]) -> list[str]:
+    """Return the shapes to try: where a person named a column, those that have such a part."""
+    main = {"question", "answer", "messages", "text"} & set(chosen)
+    return [name for name, (_, ways) in SHAPES.items() if all(any(what in way for way in ways) for what in main)]
+
+
+def with_others(
+    shape: str, named: dict[str, str], headers: list[str], by_name: dict[str, str], chosen: dict[str, str]
+) -> Columns:
+    """Return the columns of a shape, with those of the other fields and what is left."""
+    named |= {what: column for what, column in chosen.items() if what not in named}
     for what, names in OTHER_FIELDS.items():
-        if what == "context" and by_name.get("instruction") != q:
-            names = ()
-        found = chosen.get(what) or next((by_name[n] for n in names if by_name.get(n) not in {None, *taken}), None)
+        if what == "context" and by_name.get("instruction") != named.get("question"):
+            continue
+        taken = set(named.values())
+        found = next((by_name[n] for n in names if n in by_name and by_name[n] not in taken), None)
         if found is not None:
-            others[what] = found
-            taken.add(found)
-    return Columns(q, a, others, tuple(h for h in headers if h not in taken and str(h).strip()))
+            named.setdefault(what, found)
+    taken = set(named.values())
+    return Columns(shape, named, tuple(h for h in headers if h not in taken and str(h).strip()))
+
+
+def explain_missing(
+    headers: list[str], by_name: Mapping[str, str], chosen: Mapping[str, str], shape: str | None
+) -> str:
+    """Say which columns are wanting, which there are, and how to name them."""
+    if shape:
+        wanted = " or ".join(dict.fromkeys(" and ".join(map(repr, way.values())) for way in SHAPES[shape][1][:3]))
+        return f"has not the columns of {shape}: {wanted}. It has: {quoted(headers)}. Name them with --map."
+    has_question = chosen.get("question") or any(q in by_name for q, _ in QUESTION_ANSWER)
+    has_answer = chosen.get("answer") or any(a in by_name for _, a in QUESTION_ANSWER)
+    wanting = [what for what, there in (("question", has_question), ("answer", has_answer)) if not there]
+    wanting = wanting or ["answer"]  # there are both, but not two that are known to belong together
+    options = " ".join(f"--map {what}=COLUMN" for what in wanting)
+    return (
+        f"has no column for the {' and no column for the '.join(wanting)}. It has: {quoted(headers)}. "
+        f"Say which it is with: {options}"
+    )
 
 
 def quoted(names: Iterable[Any]) -> str:
@@ -116,119 +173,197 @@ def quoted(names: Iterable[Any]) -> str:
     return ", ".join(map(shorten, names[:12])) + (" …" if len(names) > 12 else "") or "no columns"
 
 
-def to_row(record: Record, columns: Columns | None) -> Row | Refusal:
-    """Return the pair of a record, or why there is none. `columns` is None for chat messages."""
-    row = from_messages(record) if columns is None else from_columns(record, columns)
-    if isinstance(row, Refusal):
-        return row
-    for name in ("question", "answer"):
-        if not getattr(row, name).strip():
-            return Refusal(row.line, f"has an empty {name}. Fill it in, or remove the row.")
-    texts = [row.question, row.answer, row.system, row.source, row.notes, *row.tags]
-    for text in texts + [turn["content"] for turn in row.history]:
-        if "\0" in text:
-            return Refusal(row.line, f"holds a NUL character near {shorten(text.replace(chr(0), '␀'))!r}. Remove it.")
-        if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
-            return Refusal(row.line, "holds half of a surrogate pair (\\ud800–\\udfff). Remove it.")
-    return row
+def to_row(record: Record, columns: Columns | None = None) -> Row | Refusal:
+    """Return the pair of a record, or why there is none."""
+    rows = to_rows(record, columns)
+    return rows if isinstance(rows, Refusal) else rows[0]
 
 
-def from_columns(record: Record, columns: Columns) -> Row | Refusal:
-    """Return the pair whose parts stand in named fields."""
-    values: dict[str, Any] = {}
-    for what, column in {"question": columns.question, "answer": columns.answer, **columns.others}.items():
-        value = record.fields.get(column)
-        if what in ("tags", "history") and isinstance(value, list):
-            values[what] = value
-        elif value is None:
-            values[what] = ""
-        elif isinstance(value, str):
-            values[what] = value
-        elif isinstance(value, bool | int | float) and what not in ("question", "answer"):
-            values[what] = str(value)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            values[what] = json.dumps(value)
-        else:
-            kind = "an object" if isinstance(value, dict) else "a list" if isinstance(value, list) else "no text"
-            return Refusal(record.line, f"has {kind} as its {what} ({column!r}), where a text is needed.")
-    question = values["question"]
-    if values.get("context", "").strip():
-        question = f"{question}\n\n{values['context']}"
-    history = history_of(values.get("history", ""), record.line)
-    if isinstance(history, Refusal):
-        return history
-    status = str(values.get("status", "")).strip().casefold() or "draft"
+def to_rows(record: Record, columns: Columns | None = None, each_turn: bool = False) -> list[Row] | Refusal:
+    """Return the pair of a record: its last question and answer, with the system message and all turns before.
+
+    With `each_turn` there is one pair for each answer, the turns before it as its history; answers
+    of OpenAI's weight 0 are not to be learnt and stay in the history alone. A Refusal says why there is
+    no pair. Raises UserError where no shape fits and no columns are given.
+    """
+    if surplus := record.fields.get("_rest"):
+        return Refusal(record.line, f"has {shorten(repr(surplus))} in _rest. Move it to where it belongs.")
+    columns = columns or find_columns(record.fields)
+    values = {what: record.fields.get(column) for what, column in columns.named.items()}
+    chat = read_chat(values, record.line)
+    try:
+        rest = {name: plain(record.fields[name]) for name in columns.kept if record.fields[name] not in (None, "")}
+        others = read_others(values, rest, record.line)
+    except RecursionError:
+        return Refusal(record.line, f"has a field that is nested more than {MAX_DEPTH} levels deep. Remove it.")
+    if isinstance(chat, Refusal):
+        return chat
+    if isinstance(others, Refusal):
+        return others
+    rejected = read_rejected(values, chat, record.line)
+    if isinstance(rejected, Refusal):
+        return rejected
+    if chat and chat[0]["role"] == "system" and len(chat) > 2:
+        if others["system"]:
+            rest[columns.named["system"]] = others["system"]
+        others["system"], chat = chat[0]["content"], chat[1:]
+    ends = find_answers(chat, weights_of(values), each_turn, record.line)
+    if isinstance(ends, Refusal):
+        return ends
+    key, rows = others.pop("key"), []
+    for end in ends:
+        row = Row(
+            record.line, chat[end - 1]["content"], chat[end]["content"], history=tuple(chat[: end - 1]), **others,
+            key=f"{key}#{end}" if key and len(ends) > 1 else key, meta=rest,
+            rejected=rejected if end == len(chat) - 1 else "",
+        )  # fmt: skip
+        if fault := fault_of(row):
+            return Refusal(record.line, fault)
+        rows.append(row)
+    return rows
+
+
+def read_chat(values: Mapping[str, Any], line: int) -> list[Message] | Refusal:
+    """Return all turns of a record, its answer last."""
+    if "messages" in values:
+        turns = as_list(values["messages"])
+        return read_turns(turns, line) if turns else Refusal(line, "has messages that are no list of turns.")
+    if "text" in values or "question" not in values:
+        text = values.get("text", values.get("answer"))
+        if isinstance(text, list):
+            return read_turns(text, line)
+        turns = split_text(text) if isinstance(text, str) else []
+        return turns or Refusal(line, "has no turns in its text. Write them as: ### Human: Hi ### Assistant: Hello")
+    earlier = read_history(values.get("history"), line)
+    asked = read_part(values, "question", "user", line)
+    answered = read_part(values, "answer", "assistant", line)
+    if isinstance(earlier, Refusal) or isinstance(asked, Refusal) or isinstance(answered, Refusal):
+        return next(part for part in (earlier, asked, answered) if isinstance(part, Refusal))
+    context = values.get("context")
+    if context and str(context).strip() and len(asked) == 1:
+        parts = [asked[0]["content"], str(context)]
+        asked = [{"role": "user", "content": "\n\n".join(part for part in parts if part.strip())}]
+    # A chosen answer often holds the whole conversation once more, the prompt included.
+    if len(answered) > 1 and asked[-1] in answered[:-1]:
+        return earlier + answered
+    return earlier + asked + answered
+
+
+def read_part(values: Mapping[str, Any], what: str, role: str, line: int) -> list[Message] | Refusal:
+    """Return the turns of a question or an answer: a list of messages as TRL has it, or one text."""
+    value = values[what]
+    if isinstance(value, list) and value and all(isinstance(turn, dict) for turn in value):
+        return read_turns(value, line)
+    if value is None or isinstance(value, str):
+        return [{"role": role, "content": value or ""}]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return [{"role": role, "content": json.dumps(value)}]
+    kind = "an object" if isinstance(value, dict) else "a list" if isinstance(value, list) else "no text"
+    return Refusal(line, f"has {kind} as its {what}, where a text is needed.")
+
+
+def read_rejected(values: Mapping[str, Any], chat: list[Message], line: int) -> str | Refusal:
+    """Return the answer that was not preferred; a whole conversation must differ from the chosen in its end alone."""
+    value = values.get("rejected")
+    if isinstance(value, str) and "question" in values:
+        return value
+    turns = split_text(value) if isinstance(value, str) else value or []
+    read = read_turns(turns, line) if isinstance(turns, list) else []
+    if isinstance(read, Refusal):
+        return read
+    if len(read) > 1 and read[:-1] != chat[-len(read) : -1]:
+        return Refusal(line, "has a rejected conversation that parts from the chosen one before its last turn.")
+    return read[-1]["content"] if read else ""
+
+
+def weights_of(values: Mapping[str, Any]) -> list[Any]:
+    """Return OpenAI's weight of each turn, counted from the end as a system message may be gone."""
+    return [turn.get("weight") for turn in as_list(values.get("messages")) or []]
+
+
+def find_answers(chat: list[Message], weights: list[Any], each_turn: bool, line: int) -> list[int] | Refusal:
+    """Return the places of the answers that make a pair: the last, or each that follows a question."""
+    weights = [None] * (len(chat) - len(weights)) + weights[len(weights) - len(chat) :]
+    if each_turn:
+        answers = [
+            place
+            for place, turn in enumerate(chat)
+            if place and turn["role"] == "assistant" and chat[place - 1]["role"] == "user" and weights[place] != 0
+        ]
+        return answers or Refusal(line, "has no answer that follows a question.")
+    if not chat or chat[-1]["role"] != "assistant":
+        last = chat[-1]["role"] if chat else "system"
+        return Refusal(line, f"ends with a turn of the {last}, so it has no answer.")
+    if len(chat) < 2 or chat[-2]["role"] != "user":
+        return Refusal(line, "has no question before its last answer.")
+    if weights[-1] == 0:
+        return Refusal(line, "has weight 0 on its last answer, which is not to be learnt. Import it with --turns each.")
+    return [len(chat) - 1]
+
+
+def read_others(values: Mapping[str, Any], rest: dict[str, Any], line: int) -> dict[str, Any] | Refusal:
+    """Return the fields beside the chat; what a turn says beside its words goes to `rest`."""
+    texts = {}
+    for name in ("key", "system", "source", "notes", "status"):
+        value = values.get(name)
+        if value is not None and not isinstance(value, str | int | float):
+            kind = "an object" if isinstance(value, dict) else "a list"
+            return Refusal(line, f"has {kind} as its {name}, where a text is needed.")
+        texts[name] = "" if value is None else str(value)
+    status = texts["status"].strip().casefold() or "draft"
     if status not in STATUSES:
-        return Refusal(record.line, f"has the status {shorten(values['status'])!r}. Write draft, approved or rejected.")
-    return Row(
-        record.line, question, values["answer"], values.get("system", ""), history,
-        values.get("source", ""), tags_of(values.get("tags", "")), status, values.get("notes", ""),
-    )  # fmt: skip
+        return Refusal(line, f"has the status {shorten(texts['status'])!r}. Write draft, approved or rejected.")
+    turns = [turn for turn in as_list(values.get("messages")) or [] if isinstance(turn, dict)]
+    beside = [{k: plain(v) for k, v in turn.items() if k not in (*WHO, *WORDS) and v is not None} for turn in turns]
+    if any(beside):
+        rest["turns"] = beside
+    return texts | {"status": status, "tags": tags_of(values.get("tags")), "key": texts["key"].strip()}
 
 
-def tags_of(value: str | list[Any]) -> tuple[str, ...]:
+def tags_of(value: Any) -> tuple[str, ...]:
     """Return the tags of a list, or of a text that separates them by commas."""
-    parts = [str(tag) for tag in value] if isinstance(value, list) else value.split(",")
+    parts = [str(tag) for tag in value] if isinstance(value, list) else str("" if value is None else value).split(",")
     return tuple(dict.fromkeys(tag for part in parts if (tag := " ".join(part.split()))))
 
 
-def history_of(value: str | list[Any], line: int) -> tuple[Message, ...] | Refusal:
-    """Return the earlier turns of a `history` field: a list of messages, or that list as JSON text."""
-    try:
-        chat = json.loads(value or "[]") if isinstance(value, str) else value
-    except ValueError:
-        chat = None
-    if not isinstance(chat, list):
-        return Refusal(line, "has a history that is no JSON list of messages.")
-    return turns(chat, line)
+def plain(value: Any, depth: int = 0) -> Any:
+    """Return a value as JSON can keep it: dates and the like as text, and so what is no finite number.
+
+    Raises RecursionError beyond MAX_DEPTH.
+    """
+    if depth > MAX_DEPTH:
+        raise RecursionError
+    if isinstance(value, dict):
+        return {str(name): plain(one, depth + 1) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one, depth + 1) for one in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    return value if value is None or isinstance(value, str | int) else str(value)
 
 
-def turns(chat: list[Any], line: int) -> tuple[Message, ...] | Refusal:
-    """Return messages with known roles and a text each, or what is wrong with the first that has not."""
-    found = []
-    for number, message in enumerate(chat, 1):
-        if not isinstance(message, dict) or "role" not in message:
-            return Refusal(line, f"has no role in message {number}.")
-        role = ROLES.get(str(message["role"]))
-        if role is None:
-            return Refusal(
-                line, f"has the role {shorten(str(message['role']))!r} in message {number}. "
-                "Known are system, user and assistant."
-            )  # fmt: skip
-        content = text_of(message.get("content"))
-        if content is None:
-            return Refusal(line, f"has no text in message {number}, from the {role}.")
-        found.append({"role": role, "content": content})
-    return tuple(found)
+def fault_of(row: Row) -> str | None:
+    """Say what keeps a row from being a pair, None where nothing does."""
+    for name in ("question", "answer"):
+        if not getattr(row, name).strip():
+            return f"has an empty {name}. Fill it in, or remove the row."
+    texts = [row.question, row.answer, row.system, row.source, row.notes, row.rejected, row.key, *row.tags]
+    for text in [*texts, *(turn["content"] for turn in row.history), *strings(row.meta)]:
+        if "\0" in text:
+            return f"holds a NUL character near {shorten(text.replace(chr(0), '␀'))!r}. Remove it."
+        if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+            return "holds half of a surrogate pair (\\ud800–\\udfff). Remove it."
+    return None
 
 
-def text_of(content: Any) -> str | None:
-    """Return the text of a message: a string, or OpenAI's list of text parts; None if it has other parts."""
-    if isinstance(content, list) and content and all(isinstance(part, dict) for part in content):
-        texts = [part.get("text") for part in content if part.get("type") == "text"]
-        if len(texts) == len(content) and all(isinstance(text, str) for text in texts):
-            return "".join(texts)
-        return None
-    return content if isinstance(content, str) else None
-
-
-def from_messages(record: Record) -> Row | Refusal:
-    """Return the pair of a chat: its last question and answer, the system message, and all turns before."""
-    chat = record.fields["messages"]
-    if not isinstance(chat, list) or not chat:
-        return Refusal(record.line, "has messages that are no list of turns.")
-    read = turns(chat, record.line)
-    if isinstance(read, Refusal):
-        return read
-    if read[-1]["role"] != "assistant":
-        return Refusal(record.line, f"ends with a turn of the {read[-1]['role']}, so it has no answer.")
-    if len(read) < 2 or read[-2]["role"] != "user":
-        return Refusal(record.line, "has no question before its last answer.")
-    system = read[0]["content"] if read[0]["role"] == "system" and len(read) > 2 else ""
-    history = read[1 if system else 0 : -2]
-    extra = record.fields
-    source = extra.get("source")
-    return Row(
-        record.line, read[-2]["content"], read[-1]["content"], system, history,
-        source if isinstance(source, str) else "", tags_of(extra.get("tags") or []),
-    )  # fmt: skip
+def strings(value: Any) -> Iterator[str]:
+    """Yield each text in a JSON value, names included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, one in value.items():
+            yield name
+            yield from strings(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from strings(one)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import re
 import secrets
 import shutil
+import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from flask import Blueprint, current_app, render_template, request, url_for
+from flask import Blueprint, current_app, render_template, request, send_file, url_for
 from werkzeug.datastructures import FileStorage
 from werkzeug.wrappers import Response
 
@@ -43,36 +47,50 @@ def upload() -> Response:
 def preview(token: str) -> str | tuple[str, int]:
     """Show what a file would bring: how many pairs, the first as they will land, each refusal and why."""
     path = uploaded(token)
-    target, mapping = chosen(request.args)
-    context = {"token": token, "name": path.name, "target": target, "mapping": mapping}
+    reading = chosen(request.args)
+    context = reading | {"token": token, "name": path.name, "target": reading["dataset"], "shapes": formats.SHAPES}
     try:
-        plan = imports.plan(door.session(), path, name=path.name, dataset=target, mapping=mapping)
+        plan = imports.plan(door.session(), path, name=path.name, **reading)
     except UserError as error:
         return render_template("imports/unread.html", error=error, headers=headers_of(path), **context), 400
-    words = ["flask", "import", path.name, "--dataset", target]
-    words += [word for what, column in mapping.items() for word in ("--map", f"{what}={column}")]
-    words += ["--skip-refused"] if plan.refused else []
+    words = ["flask", "import", path.name, "--dataset", reading["dataset"]]
+    words += [word for what, column in reading["mapping"].items() for word in ("--map", f"{what}={column}")]
+    words += ["--shape", reading["shape"]] if reading["shape"] else []
+    words += ["--turns", "each"] if reading["each_turn"] else []
+    words += ["--rejects", rejects_name(path, plan)] if plan.refused else []
     return render_template(
-        "imports/preview.html", plan=plan, shown=SHOWN_REFUSALS, shell=door.command(*words), **context
+        "imports/preview.html",
+        plan=plan,
+        shown=SHOWN_REFUSALS,
+        shown_rows=imports.SHOWN,
+        shell=door.command(*words),
+        **context,
     )
+
+
+@bp.get("/<token>/rejects")
+def rejects(token: str) -> Response:
+    """Send the lines that a file would not bring, each with its reason, as a file to mend and import."""
+    path = uploaded(token)
+    with tempfile.TemporaryDirectory() as place:
+        written = Path(place) / "rejects"
+        plan = imports.plan(door.session(), path, name=path.name, rejects=written, **chosen(request.args))
+        return send_file(
+            io.BytesIO(written.read_bytes()), as_attachment=True, download_name=rejects_name(path, plan)
+        )  # fmt: skip
 
 
 @bp.post("/<token>")
 def apply(token: str) -> Response:
     """Bring the pairs of an uploaded file in, and show them."""
     path = uploaded(token)
-    target, mapping = chosen(request.form)
     done = imports.apply(
-        door.session(),
-        path,
-        by=door.who(),
-        name=path.name,
-        dataset=target,
-        mapping=mapping,
-        skip_refused=True,
-    )
+        door.session(), path, by=door.who(), name=path.name, skip_refused=True, **chosen(request.form)
+    )  # fmt: skip
     shutil.rmtree(path.parent, ignore_errors=True)
     said = f"Imported {door.plural(done.new)} from {done.name}."
+    if done.changed:
+        said += f" {done.changed:,} changed."
     if done.identical:
         said += f" {done.identical:,} were there already."
     if done.refused:
@@ -90,11 +108,20 @@ def discard(token: str) -> Response:
     return door.go(url_for("imports.index"))
 
 
-def chosen(form: object) -> tuple[str, dict[str, str]]:
-    """Return the data set to import into, and which column is what where the person said so."""
-    get = form.get  # type: ignore[attr-defined]
-    mapping = {what: get(what, "") for what in ("question", "answer")}
-    return get("into", "").strip() or pairs.DEFAULT_DATASET, {k: v for k, v in mapping.items() if v}
+def chosen(form: Mapping[str, str]) -> dict[str, Any]:
+    """Return how a file is to be read, and into which data set, as the person said."""
+    mapping = {what: form.get(what, "") for what in ("question", "answer")}
+    return {
+        "dataset": form.get("into", "").strip() or pairs.DEFAULT_DATASET,
+        "mapping": {what: column for what, column in mapping.items() if column},
+        "shape": form.get("shape") or None,
+        "each_turn": form.get("turns") == "each",
+    }
+
+
+def rejects_name(path: Path, plan: imports.Plan) -> str:
+    """Return what to call the file of what was refused."""
+    return f"{path.stem}-rejects.{'jsonl' if plan.kind.startswith('JSON') else 'csv'}"
 
 
 def folder() -> Path:
@@ -132,8 +159,10 @@ def uploaded(token: str) -> Path:
 
 
 def headers_of(path: Path) -> list[str]:
-    """Return the columns of a file, none where it has none or cannot be read."""
+    """Return the columns of a file, or the fields of its first record; none where it cannot be read."""
     try:
-        return list(formats.read(path, path.name).headers)
+        reading = formats.read(path, path.name)
+        records = (list(record.fields) for record in reading if isinstance(record, formats.Record))
+        return list(reading.headers) or next(records, [])
     except UserError:
         return []
