@@ -69,6 +69,11 @@ def test_the_chosen_answer_is_the_pair_and_the_rejected_one_is_kept(fields, reje
     assert (row.question, row.history, row.answer, row.rejected) == ("2+2?", (), "4", rejected)
 
 
+def test_the_label_of_a_kto_row_is_its_status():
+    good, bad = ({"prompt": "2+2?", "completion": a, "label": label} for a, label in (("4", True), ("5", False)))
+    assert [(row_of(f).status, row_of(f).tags) for f in (good, bad)] == [("draft", ()), ("rejected", ())]
+
+
 def test_with_each_turn_a_conversation_is_a_pair_for_every_answer():
     fields = {"id": "c7", "messages": [BRIEF, HI, HELLO, SUM, FOUR]}
     first, last = to_rows(Record(1, fields), each_turn=True)

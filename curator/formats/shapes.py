@@ -46,7 +46,7 @@ SHAPES: dict[str, tuple[str, tuple[dict[str, str], ...]]] = {
     "alpaca": ("Alpaca", ({"question": "instruction", "answer": "output"},)),
     "prompt-completion": ("prompt and completion", ({"question": "prompt", "answer": "completion"},)),
     "qa": ("question and answer", tuple({"question": q, "answer": a} for q, a in QUESTION_ANSWER)),
-    "guanaco": ("text with marks between its turns, as ### Human:", ({"text": "text"},)),
+    "guanaco": ("text whose turns are marked, as in Guanaco", ({"text": "text"},)),
 }  # fmt: skip
 OTHER_FIELDS = {
     "key": ("id", "row_id", "uid"),  # the source's own name for the row: what a second import finds it by
@@ -313,11 +313,14 @@ def read_others(values: Mapping[str, Any], rest: dict[str, Any], line: int) -> d
     status = texts["status"].strip().casefold() or "draft"
     if status not in STATUSES:
         return Refusal(line, f"has the status {shorten(texts['status'])!r}. Write draft, approved or rejected.")
+    tags = values.get("tags")
+    if isinstance(tags, bool):  # KTO's label: whether the completion is a good one
+        status, tags = status if tags else "rejected", None
     turns = [turn for turn in as_list(values.get("messages")) or [] if isinstance(turn, dict)]
     beside = [{k: plain(v) for k, v in turn.items() if k not in (*WHO, *WORDS) and v is not None} for turn in turns]
     if any(beside):
         rest["turns"] = beside
-    return texts | {"status": status, "tags": tags_of(values.get("tags")), "key": texts["key"].strip()}
+    return texts | {"status": status, "tags": tags_of(tags), "key": texts["key"].strip()}
 
 
 def tags_of(value: Any) -> tuple[str, ...]:
