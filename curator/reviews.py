@@ -150,6 +150,16 @@ def preferences(session: Session) -> Iterator[dict[str, Any]]:
                 yield preference(best, best.text, worst.text)
 
 
+def preference(sample: Sample, chosen: str, rejected: str) -> dict[str, Any]:
+    """Return one row in TRL's conversational form."""
+    prompt = [{"role": m["role"], "content": m["content"]} for m in sample.messages]
+    return {
+        "prompt": prompt,
+        "chosen": [{"role": "assistant", "content": chosen}],
+        "rejected": [{"role": "assistant", "content": rejected}],
+    }
+
+
 def judgements(session: Session) -> Iterator[dict[str, Any]]:
     """Yield {"prompt", "completion", "label"}, the rows that KTO learns from, in the order of the samples.
 
@@ -178,21 +188,7 @@ def judgements(session: Session) -> Iterator[dict[str, Any]]:
 def judgement(sample: Sample, completion: str, label: bool) -> dict[str, Any]:
     """Return one row in TRL's conversational form."""
     return {
-        "prompt": prompt_of(sample),
+        "prompt": [{"role": m["role"], "content": m["content"]} for m in sample.messages],
         "completion": [{"role": "assistant", "content": completion}],
         "label": label,
     }
-
-
-def preference(sample: Sample, chosen: str, rejected: str) -> dict[str, Any]:
-    """Return one row in TRL's conversational form."""
-    return {
-        "prompt": prompt_of(sample),
-        "chosen": [{"role": "assistant", "content": chosen}],
-        "rejected": [{"role": "assistant", "content": rejected}],
-    }
-
-
-def prompt_of(sample: Sample) -> list[dict[str, str]]:
-    """Return the messages that a sample answers, with their roles and texts alone."""
-    return [{"role": m["role"], "content": m["content"]} for m in sample.messages]
