@@ -1,5 +1,6 @@
 """The `flask` commands: doors for a terminal. Results go to standard output, words about them to standard error."""
 
+from curator.cli.backups import backup, restore
 from curator.cli.door import stand_in
 from curator.cli.pairs import clean, duplicates, export, import_, preferences, stats, undo
 from curator.cli.runs import import_run
@@ -7,7 +8,8 @@ from curator.cli.tables import init_db, settings_
 from curator.cli.versions import freeze, versions
 
 COMMANDS = (
-    init_db, import_, export, preferences, duplicates, clean, undo, freeze, versions, import_run, stats, settings_,
+    init_db, import_, export, preferences, duplicates, clean, undo, freeze, versions, import_run, stats, backup,
+    restore, settings_,
 )  # fmt: skip
 
 stand_in()
