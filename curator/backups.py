@@ -75,24 +75,34 @@ class Kept:
 
 def write(app: Flask, path: Path) -> Counts:
     """Write all rows into a file, whole or not at all; packed with gzip where its name ends in .gz."""
-    if path.exists() and path.resolve() == shelf(app).resolve():
+    if path.is_dir():
+        raise UserError(f"{path} is a folder. Name a file in it.")
+    if is_live(app, path):
         raise UserError(f"{path} is the database itself. Name another file.")
-    with exports.atomically(path) as file:
-        return write_to(app, file, packed=path.suffix == ".gz")
+    try:
+        with exports.atomically(path) as file:
+            return write_to(app, file, packed=path.suffix == ".gz")
+    except OSError as error:
+        raise UserError(f"{path} can't be written: {error.strerror}.") from error
 
 
 def write_to(app: Flask, file: IO[bytes], *, packed: bool = False) -> Counts:
     """Write all rows of one moment as an SQLite file; the app may go on writing meanwhile."""
     with workplace(app) as place, opened(app) as live:
         copy = place / "copy.db"
+        if database.revisions(live)[0] is None:
+            database.upgrade(live)
         if is_sqlite(live):
-            with contextlib.closing(live.raw_connection()) as connection:
-                # One read transaction, which in WAL mode no writer waits for; it leaves free pages out.
-                connection.cursor().execute("VACUUM INTO ?", (str(copy),))
+            try:
+                with contextlib.closing(live.raw_connection()) as connection:
+                    # One read transaction, which in WAL mode no writer waits for; it leaves free pages out.
+                    driver(connection).execute("VACUUM INTO ?", (str(copy),))
+            except sqlite3.Error as error:
+                raise UserError(f"The database can't be copied: {error}.") from error
         else:
             with live.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
                 dump(connection, copy)
-        target = gzip.GzipFile(fileobj=file, mode="wb", filename="") if packed else contextlib.nullcontext(file)
+        target = gzip.GzipFile("", "wb", 6, file) if packed else contextlib.nullcontext(file)
         with copy.open("rb") as source, target as out:
             shutil.copyfileobj(source, out, CHUNK_BYTES)
         return counts_of(copy)
@@ -117,14 +127,15 @@ def checked(app: Flask, path: Path, name: str = "") -> Iterator[Backup]:
         try:
             if made_with != database.newest():
                 database.upgrade(engine)
-            lacking = sorted(schema(engine) ^ schema_of_this_curator())
+            found, wanted = schema(engine), schema_of_this_curator()
         except sa.exc.DBAPIError as error:
             raise UserError(f"{name} can't be brought up to date: {error.orig}. Nothing was changed.") from error
         finally:
             engine.dispose()
-        if lacking:
-            kind, name = lacking[0]
-            raise UserError(f"{name} is not as Curator makes it: see its {kind} {name}. Nothing was changed.")
+        # An index of the user's own does no harm; a trigger would act on every edit.
+        faults = sorted(wanted - found) + sorted(each for each in found - wanted if each[0] == "trigger")
+        if faults:
+            raise UserError(f"{name} is not as Curator makes it: see its {' '.join(faults[0])}. Nothing was changed.")
         yield Backup(copy, made_with, counts_of(copy))
 
 
@@ -139,13 +150,13 @@ def restore(app: Flask, backup: Backup) -> Restored:
         made, wanted = database.revisions(live)
         before = {} if made is None else counts_in(live)
         if is_sqlite(live):
-            kept = replace_pages(app, live, backup, keep=made is not None)
+            kept = replace_pages(app, live, backup, has_tables=made is not None)
         else:
             if made is None:
                 database.upgrade(live)
             elif made != wanted:
                 raise UserError(f"The database has the tables of another Curator ({made}). First run: flask init-db")
-            kept = replace_rows(app, live, backup, keep=made is not None)
+            kept = replace_rows(app, live, backup, has_tables=made is not None)
     if engine := app.extensions["curator"].get("engine"):
         engine.dispose()  # the next request begins afresh
     return Restored(before, backup.counts, kept)
@@ -232,6 +243,11 @@ def opened(app: Flask) -> Iterator[Engine]:
         engine.dispose()
 
 
+def is_live(app: Flask, path: Path) -> bool:
+    """Whether a path leads to the database itself, by whatever name."""
+    return path.exists() and shelf(app).exists() and path.samefile(shelf(app))
+
+
 def is_sqlite(engine: Engine) -> bool:
     """Whether a database is a file of SQLite."""
     return engine.dialect.name == "sqlite"
@@ -258,7 +274,10 @@ def set_aside_rubble(app: Flask) -> None:
             connection.execute("PRAGMA schema_version")
         except sqlite3.DatabaseError as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
-                put_beside(app, shelf(app), "before")
+                kept = put_beside(app, shelf(app), "before")
+                for end in ("-wal", "-shm"):
+                    with contextlib.suppress(FileNotFoundError):
+                        shelf(app).with_name(shelf(app).name + end).rename(kept.with_name(kept.name + end))
 
 
 # What a file is
@@ -268,7 +287,7 @@ def take(app: Flask, path: Path, copy: Path, name: str) -> None:
     """Copy a backup, unpacked where it is packed. Raises UserError where it is no SQLite database."""
     if not path.is_file():
         raise UserError(f"{path} is {'no file' if path.exists() else 'not there'}. Name one that flask backup wrote.")
-    if path.resolve() == shelf(app).resolve():
+    if is_live(app, path):
         raise UserError(f"{path} is the database itself. Name a backup of it.")
     source = path
     with path.open("rb") as file:
@@ -315,7 +334,7 @@ def schema(engine: Engine) -> set[tuple[str, str]]:
 
 
 def schema_of_this_curator() -> set[tuple[str, str]]:
-    """Return what `schema` says of a new database. Triggers of a stranger's file would act on every edit."""
+    """Return what `schema` says of a new database."""
     engine = open_engine("sqlite://")
     try:
         database.upgrade(engine)
@@ -357,7 +376,7 @@ def copy_pages(live: Engine, copy: Path) -> None:
         target.execute("PRAGMA journal_mode = DELETE")  # one file, readable from a disk that can't be written
 
 
-def replace_pages(app: Flask, live: Engine, backup: Backup, *, keep: bool) -> Path | None:
+def replace_pages(app: Flask, live: Engine, backup: Backup, *, has_tables: bool) -> Path | None:
     """Write the pages of a backup over those of the database, in one transaction of SQLite."""
     kept: list[Path] = []
     with workplace(app) as place, contextlib.closing(live.raw_connection()) as target:
@@ -367,7 +386,7 @@ def replace_pages(app: Flask, live: Engine, backup: Backup, *, keep: bool) -> Pa
         def hold(status: int, _remaining: int, _total: int) -> None:
             if status == sqlite3.SQLITE_BUSY:  # the busy timeout is over; SQLite would ask for ever
                 raise UserError("Curator is writing, in an import perhaps. Wait until it is done, then try again.")
-            if keep and not kept:
+            if has_tables and not kept:
                 # From the first step on the writer's turn is ours: no row can come between this copy and the end.
                 copy_pages(live, place / "kept.db")
                 kept.append(put_beside(app, place / "kept.db", "before"))
@@ -379,11 +398,12 @@ def replace_pages(app: Flask, live: Engine, backup: Backup, *, keep: bool) -> Pa
                 source.execute("VACUUM")
             try:
                 source.backup(driver(target), pages=STEP_PAGES, progress=hold)
-            except BaseException:
+            except BaseException as error:
                 for path in kept:  # nothing was replaced, so it is a copy of what is there
                     path.unlink()
+                if isinstance(error, sqlite3.Error):
+                    raise UserError(f"The database can't be replaced: {error}. It is as it was.") from error
                 raise
-        target.invalidate()
     return kept[0] if kept else None
 
 
@@ -412,7 +432,7 @@ def dump(connection: Connection, copy: Path) -> None:
         file.execute("PRAGMA journal_mode = DELETE")
 
 
-def replace_rows(app: Flask, live: Engine, backup: Backup, *, keep: bool) -> Path | None:
+def replace_rows(app: Flask, live: Engine, backup: Backup, *, has_tables: bool) -> Path | None:
     """Put the rows of a backup in the place of those that are there, in one transaction of PostgreSQL."""
     source = sa.create_engine(f"sqlite:///{backup.path}")
     tables = row_tables(source)
@@ -425,7 +445,7 @@ def replace_rows(app: Flask, live: Engine, backup: Backup, *, keep: bool) -> Pat
             target.execute(sa.text(f"SET LOCAL lock_timeout = {int(seconds * 1000)}"))
             target.execute(sa.text("SET LOCAL TIME ZONE 'UTC'"))
             target.execute(sa.text(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE"))
-            if keep:
+            if has_tables:
                 dump(target, place / "kept.db")
                 kept = put_beside(app, place / "kept.db", "before")
             target.execute(sa.text(f"TRUNCATE {names} RESTART IDENTITY"))

@@ -52,7 +52,7 @@ def engine(app: Flask) -> Engine:
                 opened.dispose()
                 raise UserError(
                     f"{describe(opened)} has the tables of another Curator ({made}, this one makes {wanted}). "
-                    "Back it up, then bring it up to date with: flask init-db"
+                    "Bring it up to date, which keeps a copy first, with: flask init-db"
                 )
             state["engine"] = opened
             state["sessions"] = make_sessions(opened)

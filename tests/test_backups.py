@@ -265,6 +265,7 @@ def overwritten(path: Path) -> None:
             lambda p: edit(p, "CREATE TRIGGER evil AFTER INSERT ON pair BEGIN DELETE FROM rating; END"),
             "see its trigger evil",
         ),
+        (lambda p: edit(p, "DROP TABLE pair_text"), "see its table pair_text"),
         (lambda p: (p.unlink(), p.mkdir()), "is no file"),
         (lambda p: (p.unlink(), os.mkfifo(p)), "is no file"),
         (lambda p: p.unlink(), "is not there"),
@@ -283,8 +284,7 @@ def test_what_is_no_whole_backup_is_refused_and_nothing_changes(
 def test_a_database_that_is_only_rubble_is_restored_over_and_kept(home: Path, app: Flask, backup: Path):
     app.extensions["curator"].pop("engine").dispose()
     (home / "curator.db").write_text("rubble")
-    for end in ("-wal", "-shm"):
-        (home / f"curator.db{end}").unlink(missing_ok=True)
+    (home / "curator.db-wal").write_text("of what was there once")
     restore(app, backup)
     assert questions(app) == ["Open?"]
     assert [kept.path.read_text() for kept in backups.all_kept(app)] == ["rubble"]
@@ -323,6 +323,25 @@ def test_a_migration_keeps_a_copy_first(
         assert found.made_with == old and found.counts["pair"] == 1
     assert "is up to date" in app.test_cli_runner().invoke(args=["init-db"]).stdout
     assert len(backups.all_kept(app)) == 1
+
+
+def test_a_database_of_a_newer_curator_is_not_migrated(home: Path, backup: Path, app: Flask):
+    app.extensions["curator"].pop("engine").dispose()
+    edit(home / "curator.db", "UPDATE alembic_version SET version_num = '9999'")
+    result = app.test_cli_runner().invoke(args=["init-db"])
+    assert result.exit_code == 1 and "was made by a newer Curator (9999)" in result.stderr
+    restore(app, backup)  # which is how to go back to the older Curator
+    assert questions(app) == ["Open?"]
+
+
+def test_an_index_of_the_users_own_does_no_harm(app: Flask, backup: Path):
+    restore(app, edit(backup, "CREATE INDEX mine ON pair (source)"))
+    assert questions(app) == ["Open?"]
+
+
+def test_a_backup_with_pages_of_another_size_is_taken(app: Flask, backup: Path):
+    restore(app, edit(backup, "PRAGMA page_size = 8192", "VACUUM"))
+    assert questions(app) == ["Open?"]
 
 
 VICTIM = """
@@ -406,6 +425,22 @@ def test_a_backup_is_never_written_over_the_database(runner: FlaskCliRunner, app
     assert len(questions(app)) == 2
 
 
+def test_an_empty_curator_has_a_backup_too(runner: FlaskCliRunner, tmp_path: Path):
+    file = str(tmp_path / "empty.db")
+    assert "Wrote 0 pairs" in runner.invoke(args=["backup", file]).stdout
+    assert "Restored 0 pairs" in runner.invoke(args=["restore", file]).stdout
+
+
+def test_a_database_too_damaged_to_copy_is_one_sentence_and_can_be_restored(app: Flask, backup: Path, home: Path):
+    app.extensions["curator"].pop("engine").dispose()
+    overwritten(home / "curator.db")
+    with pytest.raises(UserError, match="The database can't be copied"):
+        backups.write(app, backup.with_name("second.db"))
+    assert not backup.with_name("second.db").exists()
+    assert restore(app, backup).kept
+    assert questions(app) == ["Open?"]
+
+
 def test_a_backup_that_fails_leaves_no_file(app: Flask, make_pair: MakePair, tmp_path: Path, home: Path):
     make_pair()
     with pytest.raises(UserError, match="There is no folder"):
@@ -422,7 +457,9 @@ def test_a_backup_downloads_and_comes_back_in_the_browser(client: FlaskClient, a
     assert "Pairs 2 1" in page and len(questions(app)) == 2
     assert "Restored 1 pair. What was there is kept in curator.db.before-" in said(client, client.post(preview))
     assert questions(app) == ["Open?"] and left_over(home) == []
-    assert "flask restore" in text_of(client.get("/backups/"))
+    page = client.get("/backups/")
+    assert "flask restore" in text_of(page)
+    assert '<body data-upload="/backups/">' in page.text  # where a dropped file goes
     preview = client.post("/backups/", data={"file": (io.BytesIO(download.data), "all.db.gz")}).location
     client.post(preview)
     assert questions(app) == ["Open?", "Closed?"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -59,7 +60,7 @@ def restore(file: Path, dry_run: bool, json_: bool) -> None:
     click.echo(f"Restored {spoken(done.after)} from {file}.")
     if done.kept:
         was = spoken(done.before) if done.before else "which could not be read"
-        say(f"What was there ({was}) is kept. Take it back with: flask restore {done.kept}")
+        say(f"What was there ({was}) is kept. Take it back with: flask restore {shlex.quote(str(done.kept))}")
 
 
 def spoken(counts: dict[str, int]) -> str:

@@ -22,16 +22,16 @@ def init_db() -> None:
     """
     from curator import backups, database
 
-    opened = database.connect(current_app)
-    made, wanted = database.revisions(opened)
-    if made is not None and made not in database.all_revisions():
-        raise UserError(f"{database.describe(opened)} was made by a newer Curator ({made}). Use that one.")
-    if made is not None and made != wanted:
-        say(f"It is kept as it was in {backups.keep(current_app, f'{made}-before')}")
-    if made != wanted:
-        database.upgrade(opened)
-    state = "is up to date" if made == wanted else "is ready" if made is None else f"went from {made} to {wanted}"
-    click.echo(f"The database {database.describe(opened)} {state}.")
+    with backups.opened(current_app) as opened:
+        made, wanted = database.revisions(opened)
+        if made is not None and made not in database.all_revisions():
+            raise UserError(f"{database.describe(opened)} was made by a newer Curator ({made}). Use that one.")
+        if made is not None and made != wanted:
+            say(f"It is kept as it was in {backups.keep(current_app, f'{made}-before')}")
+        if made != wanted:
+            database.upgrade(opened)
+        state = "is up to date" if made == wanted else "is ready" if made is None else f"went from {made} to {wanted}"
+        click.echo(f"The database {database.describe(opened)} {state}.")
 
 
 @click.command("settings")

@@ -24,12 +24,10 @@ UPLOAD = "backup"  # what an uploaded file is called while it waits
 @bp.get("/")
 def index() -> str:
     """Show how to take all there is away and bring it back, and what was kept before a restore or a migration."""
-    return render_template(
-        "backups/index.html",
-        kept=backups.all_kept(current_app),
-        name=file_name(),
-        shell=door.command("flask", "backup", file_name()),
-    )
+    kept = [
+        (door.command("flask", "restore", str(each.path)), each.size_bytes) for each in backups.all_kept(current_app)
+    ]
+    return render_template("backups/index.html", kept=kept, shell=door.command("flask", "backup", file_name()))
 
 
 @bp.get("/download")
