@@ -435,7 +435,7 @@ def dump(connection: Connection, copy: Path) -> None:
 def replace_rows(app: Flask, live: Engine, backup: Backup, *, has_tables: bool) -> Path | None:
     """Put the rows of a backup in the place of those that are there, in one transaction of PostgreSQL."""
     source = sa.create_engine(f"sqlite:///{backup.path}")
-    tables = row_tables(source)
+    tables = [table for table in row_tables(source) if table.name in Base.metadata.tables]
     quote = live.dialect.identifier_preparer.quote
     names = ", ".join(quote(table.name) for table in tables)
     seconds = app.config["CURATOR_BUSY_TIMEOUT"]

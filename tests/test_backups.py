@@ -334,8 +334,8 @@ def test_a_database_of_a_newer_curator_is_not_migrated(home: Path, backup: Path,
     assert questions(app) == ["Open?"]
 
 
-def test_an_index_of_the_users_own_does_no_harm(app: Flask, backup: Path):
-    restore(app, edit(backup, "CREATE INDEX mine ON pair (source)"))
+def test_what_a_user_added_to_the_tables_does_no_harm(either: str, app: Flask, backup: Path):
+    restore(app, edit(backup, "CREATE INDEX mine ON pair (source)", "CREATE TABLE notebook (page)"))
     assert questions(app) == ["Open?"]
 
 
