@@ -147,9 +147,10 @@ def answer_errors(app: Flask) -> None:
 
     @app.errorhandler(RequestEntityTooLarge)
     def on_large(error: RequestEntityTooLarge) -> tuple[str, int]:
+        act = "Restore" if request.blueprint == "backups" else "Import"
         message = (
             f"The file is larger than {app.config['CURATOR_MAX_UPLOAD']} MiB. "
-            "Import it with the command: flask import FILE"
+            f"{act} it with the command: flask {act.lower()} FILE"
         )
         return render_template("error.html", message=message, status=413), 413
 

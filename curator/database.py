@@ -52,7 +52,7 @@ def engine(app: Flask) -> Engine:
                 opened.dispose()
                 raise UserError(
                     f"{describe(opened)} has the tables of another Curator ({made}, this one makes {wanted}). "
-                    "Back it up, then bring it up to date with: flask init-db"
+                    "Bring it up to date, which keeps a copy first, with: flask init-db"
                 )
             state["engine"] = opened
             state["sessions"] = make_sessions(opened)
@@ -111,16 +111,20 @@ def revisions(opened: Engine) -> tuple[str | None, str]:
 
 
 def newest() -> str:
-    """Return the name of the newest migration: the first word of its file, as in 0001_the_loop.py."""
-    files = sorted((SHELF / "migrations" / "versions").glob("[0-9]*.py"))
-    return files[-1].name.partition("_")[0]
+    """Return the name of the newest migration."""
+    return all_revisions()[-1]
 
 
-def upgrade(opened: Engine) -> None:
+def all_revisions() -> list[str]:
+    """Return the names of the migrations in their order: the first word of each file, as in 0001_the_loop.py."""
+    return sorted(path.name.partition("_")[0] for path in (SHELF / "migrations" / "versions").glob("[0-9]*.py"))
+
+
+def upgrade(opened: Engine, revision: str = "head") -> None:
     """Make the tables, or bring them up to date: each migration whole or not at all."""
     from alembic import command
 
-    command.upgrade(alembic_config(opened), "head")
+    command.upgrade(alembic_config(opened), revision)
 
 
 def open_session(app: Flask) -> Session:

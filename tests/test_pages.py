@@ -23,7 +23,7 @@ from curator.settings import SHELF
 
 PAGES = (
     "/", "/pairs/", "/pairs/new", "/import/", "/export/", "/convert/", "/duplicates/", "/clean/", "/versions/",
-    "/runs/", "/review/", "/changes/",
+    "/runs/", "/review/", "/changes/", "/backups/",
 )  # fmt: skip
 SCRIPT = "<script>alert('x')</script>"
 MakePair = Callable[..., Pair]

@@ -1,5 +1,6 @@
 """The `flask` commands: doors for a terminal. Results go to standard output, words about them to standard error."""
 
+from curator.cli.backups import backup, restore
 from curator.cli.convert import convert
 from curator.cli.door import stand_in
 from curator.cli.pairs import clean, duplicates, export, import_, preferences, stats, undo
@@ -9,7 +10,7 @@ from curator.cli.versions import freeze, versions
 
 COMMANDS = (
     init_db, import_, export, preferences, convert, duplicates, clean, undo, freeze, versions, import_run, stats,
-    settings_,
+    backup, restore, settings_,
 )  # fmt: skip
 
 stand_in()

@@ -6,7 +6,8 @@ import click
 from flask import current_app
 
 from curator import settings
-from curator.cli.door import on_curator
+from curator.cli.door import on_curator, say
+from curator.errors import UserError
 
 
 @click.command("init-db")
@@ -14,18 +15,23 @@ from curator.cli.door import on_curator
 def init_db() -> None:
     """Make the tables, or bring old ones up to date.
 
-    A new database gets its tables by itself; this is for one that an older Curator made.
+    A new database gets its tables by itself; this is for one that an older Curator made. A copy of
+    it as it was is kept beside it; take it back with the Curator that made it.
 
     Example: flask init-db
     """
-    from curator import database
+    from curator import backups, database
 
-    opened = database.connect(current_app)
-    made, wanted = database.revisions(opened)
-    if made != wanted:
-        database.upgrade(opened)
-    state = "is up to date" if made == wanted else "is ready" if made is None else f"went from {made} to {wanted}"
-    click.echo(f"The database {database.describe(opened)} {state}.")
+    with backups.opened(current_app) as opened:
+        made, wanted = database.revisions(opened)
+        if made is not None and made not in database.all_revisions():
+            raise UserError(f"{database.describe(opened)} was made by a newer Curator ({made}). Use that one.")
+        if made is not None and made != wanted:
+            say(f"It is kept as it was in {backups.keep(current_app, f'{made}-before')}")
+        if made != wanted:
+            database.upgrade(opened)
+        state = "is up to date" if made == wanted else "is ready" if made is None else f"went from {made} to {wanted}"
+        click.echo(f"The database {database.describe(opened)} {state}.")
 
 
 @click.command("settings")

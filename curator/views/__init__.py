@@ -1,6 +1,7 @@
 """The doors for a browser, one blueprint a noun: take a request apart, call the noun, show what came back."""
 
 from curator.views import (
+    backups,
     changes,
     cleaning,
     convert,
@@ -28,4 +29,5 @@ BLUEPRINTS = (
     runs.bp,
     reviews.bp,
     changes.bp,
+    backups.bp,
 )
