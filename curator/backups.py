@@ -426,6 +426,9 @@ def dump(connection: Connection, copy: Path) -> None:
         tables = row_tables(engine)
         with engine.connect().execution_options(write=True) as target, target.begin():
             copy_rows(connection, target, tables)
+            # New rows are entered into the full-text index by whoever adds them (history.add), here as well.
+            indexed = ", ".join(target.scalars(sa.text("SELECT name FROM pragma_table_info('pair_text')")))
+            target.execute(sa.text(f"INSERT INTO pair_text (rowid, {indexed}) SELECT id, {indexed} FROM pair_words"))
     finally:
         engine.dispose()
     with contextlib.closing(sqlite3.connect(copy)) as file:
