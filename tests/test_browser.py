@@ -111,6 +111,7 @@ def test_the_loop_from_a_file_to_a_rating(
 
     page.get_by_role("link", name="Rate").first.click()
     expect(page.get_by_role("heading", name="A model answered")).to_be_visible()
+    page.wait_for_load_state()  # keys pressed before the script is there are lost: the note's letters became keys
     page.keyboard.press("m")
     page.keyboard.type("Right, but dull.")
     page.keyboard.press("Escape")
