@@ -70,7 +70,7 @@ def fields(
 
 def rows(session: Session, selection: Selection) -> Iterator[sa.Row[Any]]:
     """Yield the columns of the pairs of a selection in id order, a thousand in memory at a time."""
-    columns = [getattr(Pair, name) for name in TABLE_COLUMNS]
+    columns = [Pair.id, Pair.key, *(getattr(Pair, name) for name in TABLE_COLUMNS if name not in ("_pair", "id"))]
     statement = sa.select(*columns).where(*search.conditions(session, selection)).order_by(Pair.id)
     yield from session.execute(statement.execution_options(yield_per=1000))
 

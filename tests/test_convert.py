@@ -32,7 +32,7 @@ def test_the_ending_of_the_target_says_what_kind_it_is(runner, write, tmp_path, 
 def test_a_parquet_file_and_a_table_are_written_too(runner, library):
     assert runner.invoke(args=["convert", str(library), "out.parquet", "--to", "table"]).exit_code == 0
     row = pyarrow.parquet.read_table("out.parquet").to_pylist()[0]
-    assert (row["id"], row["tags"], row["source"]) == (2, ["Loans"], "desk")
+    assert (row["_pair"], row["tags"], row["source"]) == (2, ["Loans"], "desk")
 
 
 def test_a_csv_of_ours_comes_back_to_the_byte(runner, write, tmp_path):

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curator import create_app, database, exports, pairs, text, versions
+from curator import create_app, database, exports, imports, pairs, text, versions
 from curator.errors import UserError
 from curator.formats import FORMATS, KINDS, encode, read, writing
 from curator.formats.converting import Conversion
 from curator.formats.writing import COLUMNS, neutralise, restore
+from curator.models import Pair
 from curator.search import Selection
 
 
@@ -55,8 +56,24 @@ def test_a_csv_keeps_what_a_pair_holds(session, make_pair):
     make_pair('Say "hi", now?', "a\nb", system="s", earlier=[{"role": "user", "content": "é"}], tags=["x", "y"])
     table = b"".join(encode(exports.fields(session, Selection(), "table"), "csv", COLUMNS["table"])).decode()
     header, row = table.split("\r\n", 1)
-    assert header == "id,system,history,question,answer,status,tags,source,notes"
-    assert row == '1,s,"[{""role"": ""user"", ""content"": ""é""}]","Say ""hi"", now?","a\nb",draft,"x, y",,\r\n'
+    assert header == "_pair,id,system,history,question,answer,status,tags,source,notes"
+    assert row == '1,,s,"[{""role"": ""user"", ""content"": ""é""}]","Say ""hi"", now?","a\nb",draft,"x, y",,\r\n'
+
+
+def test_an_exported_table_comes_back_to_the_pairs_it_came_from(session, write):
+    """The number of a pair used to be read as the source's own key, and changed whichever pair had that key."""
+    rows = "".join(f"k{i},Question {i}?,Answer {i}.\n" for i in range(3)) + "2,Question two?,Answer two.\n"
+    imports.apply(session, write("a.csv", "id,question,answer\n" + rows), by="ada")
+    table = b"".join(encode(exports.fields(session, Selection(), "table"), "csv", COLUMNS["table"]))
+    assert imports.plan(session, write("same.csv", table)).identical == 4
+    done = imports.apply(session, write("b.csv", table.replace(b"Answer 1.", b"Answer one.")), by="ada")
+    assert (done.new, done.changed, done.identical) == (0, 1, 3)
+    assert [pair.answer for pair in pairs_of(session)] == ["Answer 0.", "Answer one.", "Answer 2.", "Answer two."]
+
+
+def pairs_of(session):
+    """Return the pairs there are, in order."""
+    return list(session.query(Pair).order_by(Pair.id))
 
 
 def test_a_pair_that_a_shape_cannot_hold_is_named(session, make_pair):
@@ -195,7 +212,7 @@ def test_every_format_is_written_as_every_kind_of_file(runner, make_pair):
             assert result.exit_code == 0, result.output
     assert Path("alpaca.csv").read_bytes() == (b"instruction,input,output,system,history\r\n'=1+1?,,2,Be brief.,\r\n")
     (row,) = pyarrow.parquet.read_table("table.parquet").to_pylist()
-    assert (row["id"], row["question"], row["tags"]) == (1, "=1+1?", [])
+    assert (row["_pair"], row["question"], row["tags"]) == (1, "=1+1?", [])
 
 
 @pytest.mark.parametrize("options, sentence", [

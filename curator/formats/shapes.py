@@ -60,7 +60,8 @@ OTHER_FIELDS = {
     "notes": ("notes", "note", "comment", "comments"),
 }
 MAPPABLE = ("question", "answer", "messages", "text", *OTHER_FIELDS)
-PASSED_OVER = ("_line", "_reason", "_rest")  # what `flask import --rejects` adds to the rows that it writes
+# What our own files say of a row, not in it: a rejects file the first three, a table the number of the pair.
+PASSED_OVER = ("_line", "_reason", "_rest", "_pair")
 MAX_DEPTH = 100  # of nested lists and objects in a field that is kept as it is; SQLite's own limit is 1,000
 
 

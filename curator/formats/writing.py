@@ -93,8 +93,9 @@ FORMATS: dict[str, Format] = {
 # All that a person gave a pair; what a CSV is unless another shape is asked for. Not a shape of a chat alone.
 TABLE = "table"
 ABOUT_TABLE = "spreadsheets; with status, tags and notes, and Curator reads it back"
+# `_pair` is for the eye: an import passes over it. `id` is the source's own key, by which an import finds the pair.
 TABLE_COLUMNS: Columns = {
-    "id": NUMBER, "system": TEXT, "history": MESSAGES, "question": TEXT, "answer": TEXT,
+    "_pair": NUMBER, "id": TEXT, "system": TEXT, "history": MESSAGES, "question": TEXT, "answer": TEXT,
     "status": TEXT, "tags": WORDS, "source": TEXT, "notes": TEXT,
 }  # fmt: skip
 # What is learnt from ratings, in TRL's words.
@@ -125,7 +126,8 @@ def to_fields(pair: Any, number: int, chat: list[Message], format: str) -> Field
     Raises UserError, in a sentence that begins with "has", where the shape can't hold it.
     """
     if format == TABLE:
-        return {name: number if name == "id" else getattr(pair, name) for name in TABLE_COLUMNS}
+        own = {"_pair": number, "id": pair.key}
+        return {name: own[name] if name in own else getattr(pair, name) for name in TABLE_COLUMNS}
     return FORMATS[format].fields(chat)
 
 
