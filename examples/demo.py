@@ -16,7 +16,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 HOME = Path("instance/demo")
 DATA, RUN = f"{HOME}/export/", f"{HOME}/runs/library"
-SHOWN_LINES = 8
+SHOWN_LINES = 10
 SHOWN_SAMPLES = 3
 LONGEST_TEXT = 300
 # Of evaluation.json: the word for people, and how its number is written.
