@@ -13,6 +13,7 @@ from flask import current_app
 from curator.cli.door import (
     as_json,
     count_of,
+    mapped,
     print_bytes,
     progress,
     say,
@@ -90,15 +91,9 @@ def import_(
     from curator import imports
     from curator.pairs import DEFAULT_DATASET
 
-    columns = {}
-    for pair in mapping:
-        field, equals, column = pair.partition("=")
-        if not equals or not column:
-            raise UserError(f"--map {pair} names no column. Write it as: --map answer=COLUMN")
-        columns[field.strip()] = column
     counts = []
     reading: dict[str, Any] = {
-        "dataset": dataset or DEFAULT_DATASET, "mapping": columns, "shape": shape, "each_turn": turns == "each",
+        "dataset": dataset or DEFAULT_DATASET, "mapping": mapped(mapping), "shape": shape, "each_turn": turns == "each",
         "rejects": rejects, "encoding": encoding, "delimiter": delimiter, "split": split,
     }  # fmt: skip
     if rejects and len(files) > 1:
