@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +12,16 @@ from sqlalchemy.orm import Session
 
 from curator import text
 from curator.errors import NotFound, UserError
-from curator.models import Base, Changeset, Pair, Revision, now, writing
+from curator.models import Changeset, Pair, Revision, now, to_json, writing
 
 TEXT_FIELDS = ("system", "history", "question", "answer")
 INDEXED = "question, answer, system, notes, turns, fields"  # the columns of the full-text index on SQLite
 FIELDS = (*TEXT_FIELDS, "status", "tags", "source", "notes", "rejected", "key", "meta", "trashed", "dataset_id")
+# All columns of a pair, in the order in which `add` gives their values.
+PAIR_COLUMNS = (
+    "id", "dataset_id", "system", "history", "question", "answer", "status", "tags", "source", "notes", "rejected",
+    "key", "meta", "fingerprint", "trashed", "revision", "created_at", "created_by", "updated_at", "updated_by",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,9 @@ class Undone:
 def fingerprint_of(pair: Pair | Mapping[str, Any]) -> str:
     """Return the identity of a pair, from its text as it stands now."""
     values = pair if isinstance(pair, Mapping) else {name: getattr(pair, name) for name in TEXT_FIELDS}
-    chat = text.messages(values["question"], values["answer"], values.get("system", ""), values.get("history", ()))
-    return text.fingerprint(chat)
+    return text.fingerprint_of(
+        values["question"], values["answer"], values.get("system", ""), values.get("history", ())
+    )  # fmt: skip
 
 
 def begin(session: Session, action: str, by: str, reason: str = "", undoes: Changeset | None = None) -> Changeset:
@@ -53,6 +60,31 @@ def begin(session: Session, action: str, by: str, reason: str = "", undoes: Chan
     return changeset
 
 
+@contextmanager
+def in_bulk(session: Session) -> Iterator[None]:
+    """Let SQLite take many rows: more of them in memory, full-text entries sorted and merged in larger pieces.
+
+    That halves the time of the index for a million pairs. The block belongs inside `writing`.
+    """
+    if session.get_bind().dialect.name != "sqlite":
+        yield
+        return
+    tune_index(session, hashsize=2**24, automerge=16)
+    (usual,) = session.execute(sa.text("PRAGMA cache_size")).one()
+    session.execute(sa.text("PRAGMA cache_size = -131072"))  # KiB
+    try:
+        yield
+    finally:
+        session.execute(sa.text(f"PRAGMA cache_size = {usual}"))
+    tune_index(session, hashsize=2**20, automerge=4)  # FTS5's own defaults; where the block failed, rolled back
+
+
+def tune_index(session: Session, **settings: int) -> None:
+    """Set options of FTS5: `hashsize` in bytes, `automerge` in pieces that make one."""
+    setting = sa.text("INSERT INTO pair_text (pair_text, rank) VALUES (:name, :value)")
+    session.execute(setting, [{"name": name, "value": value} for name, value in settings.items()])
+
+
 def add(session: Session, changeset: Changeset, rows: Sequence[Mapping[str, Any]]) -> list[int]:
     """Insert pairs by the thousand, each with its first revision. Return their ids, in the order given.
 
@@ -60,25 +92,20 @@ def add(session: Session, changeset: Changeset, rows: Sequence[Mapping[str, Any]
     """
     if not rows:
         return []
-    stamp = {
-        "trashed": False, "revision": 1, "created_at": changeset.at, "created_by": changeset.by,
-        "updated_at": changeset.at, "updated_by": changeset.by,
-    }  # fmt: skip
-    blank = {
-        "system": "", "history": [], "status": "draft", "tags": [], "source": "", "notes": "",
-        "rejected": "", "key": "", "meta": {},
-    }  # fmt: skip
     ids = next_ids(session, len(rows))
-    values = [blank | dict(row) | stamp | {"id": i} for i, row in zip(ids, rows, strict=True)]
-    for value in values:
-        if "fingerprint" not in value:
-            value["fingerprint"] = fingerprint_of(value)
-    # The tables, not the classes: a quarter of the time, and nothing of an object is needed here.
-    session.execute(sa.insert(Base.metadata.tables["pair"]), values)
-    session.execute(
-        sa.insert(Base.metadata.tables["revision"]),
-        [{"pair_id": i, "number": 1, "changeset_id": changeset.id, "before": None} for i in ids],
-    )
+    moment = stored(session, Pair.created_at, changeset.at)
+    added = (False, 1, moment, changeset.by, moment, changeset.by)
+    values = []
+    for pair_id, row in zip(ids, rows, strict=True):
+        get = row.get
+        values.append((
+            pair_id, row["dataset_id"], get("system", ""), as_json(get("history"), "[]"),
+            row["question"], row["answer"], get("status", "draft"), as_json(get("tags"), "[]"),
+            get("source", ""), get("notes", ""), get("rejected", ""), get("key", ""), as_json(get("meta"), "{}"),
+            get("fingerprint") or fingerprint_of(row), *added,
+        ))  # fmt: skip
+    insert(session, "pair", PAIR_COLUMNS, values)
+    insert(session, "revision", ("pair_id", "number", "changeset_id"), [(i, 1, changeset.id) for i in ids])
     if session.get_bind().dialect.name == "sqlite":
         # One statement for all of them; a trigger, which is one a row, made imports take twice as long.
         session.execute(
@@ -87,6 +114,29 @@ def add(session: Session, changeset: Changeset, rows: Sequence[Mapping[str, Any]
         )  # fmt: skip
     changeset.rows += len(ids)
     return ids
+
+
+def insert(session: Session, table: str, columns: Sequence[str], values: list[tuple[Any, ...]]) -> None:
+    """Insert rows whose values are as the database stores them.
+
+    They go to the driver as they are: what SQLAlchemy does to each value takes as long as SQLite's part.
+    """
+    connection = session.connection()
+    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+    marks = ", ".join([mark] * len(columns))
+    connection.exec_driver_sql(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", values)
+
+
+def stored(session: Session, column: sa.orm.InstrumentedAttribute[Any], value: Any) -> Any:
+    """Return a value as the database stores it in a column."""
+    dialect = session.get_bind().dialect
+    process = column.type.dialect_impl(dialect).bind_processor(dialect)
+    return process(value) if process else value
+
+
+def as_json(value: Any, blank: str) -> str:
+    """Return the JSON of a list or of an object; most are empty."""
+    return to_json(value) if value else blank
 
 
 def next_ids(session: Session, count: int) -> list[int]:

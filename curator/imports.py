@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import gc
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ from sqlalchemy.orm import Session
 from curator import duplicates, formats, history, text
 from curator.errors import UserError
 from curator.formats import Columns, Reading, Refusal, Row, find_columns, to_rows
-from curator.models import Changeset, Dataset, Pair, writing
+from curator.models import Changeset, Dataset, Pair, to_json, writing
 from curator.pairs import DEFAULT_DATASET, dataset_named
 
-BATCH = 1000  # rows inserted by one statement; more gains nothing
+BATCH = 5000  # rows inserted by one statement; the full-text index takes many at once with less work
+BATCH_CHARACTERS = 2**22  # of texts in a batch, so that long ones don't fill the memory
 SHOWN = 20
 COMPARED = 2000  # new rows that a preview compares with what is there, for near-duplicates
-OF_ONE_SHAPE = ("messages", "conversations", "conversation", "chosen", "rejected")
+OF_ONE_SHAPE = frozenset(("messages", "conversations", "conversation", "chosen", "rejected"))
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def plan(
     found, rows = begin(reading, dataset, mapping, shape, each_turn)
     place = session.scalar(sa.select(Dataset.id).where(Dataset.name == dataset))
     seen: set[str] = set()
-    for batch in iter(lambda: tuple(islice(rows, BATCH)), ()):
+    for batch in batches(rows):
         for row, fingerprint, fate in compare(session, place, batch, seen):
             seen.add(fingerprint)
             found.count(row, fate)
@@ -142,10 +144,10 @@ def apply(
     """
     reading = formats.read(path, name, encoding=encoding, delimiter=delimiter, split=split)
     found, rows = begin(reading, dataset, mapping, shape, each_turn)
-    with writing(session):
+    with writing(session), history.in_bulk(session), frozen_heap():
         place = dataset_named(session, dataset, create=True)
         changeset = history.begin(session, "imported", by, f"{reading.name} into {place.name}")
-        for batch in iter(lambda: tuple(islice(rows, BATCH)), ()):
+        for batch in batches(rows):
             values: list[dict[str, object]] = []
             taken: set[str] = set()
             for row, fingerprint, fate in compare(session, place.id, batch, taken):
@@ -167,6 +169,19 @@ def apply(
         else:
             session.delete(changeset)
     return found
+
+
+@contextmanager
+def frozen_heap() -> Iterator[None]:
+    """Spare the garbage collector all that is there: it would go through it again for every few thousand rows."""
+    is_mine = gc.get_freeze_count() == 0
+    if is_mine:
+        gc.freeze()
+    try:
+        yield
+    finally:
+        if is_mine:
+            gc.unfreeze()
 
 
 def begin(
@@ -195,8 +210,10 @@ def begin(
                 found.refused.append(record)
                 continue
             found.headers = found.headers or list(record.fields)
-            # Where records of several shapes were put into one table, the fields of the others are null.
-            names = tuple(n for n, v in record.fields.items() if v is not None or n not in OF_ONE_SHAPE)
+            names = tuple(record.fields)
+            if not OF_ONE_SHAPE.isdisjoint(names):
+                # Where records of several shapes were put into one table, the fields of the others are null.
+                names = tuple(n for n, v in record.fields.items() if v is not None or n not in OF_ONE_SHAPE)
             try:
                 read = to_rows(record, columns(names), each_turn)
             except UserError as error:
@@ -205,31 +222,47 @@ def begin(
                 found.refused.append(replace(read, fields=record.fields))
                 continue
             for row in read:
-                if row.key and hash(row.key) in keys:  # a name that several rows share names none of them
-                    row = replace(row, key="", meta=row.meta | {columns(names).named["key"]: row.key})
-                keys.update([hash(row.key)] if row.key else [])
+                if row.key:
+                    if hash(row.key) in keys:  # a name that several rows share names none of them
+                        row = replace(row, key="", meta=row.meta | {columns(names).named["key"]: row.key})
+                    else:
+                        keys.add(hash(row.key))
                 yield row
 
     return found, rows()
 
 
+def batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    """Cut rows into batches that a statement and the memory can take."""
+    batch: list[Row] = []
+    characters = 0
+    for row in rows:
+        batch.append(row)
+        characters += len(row.question) + len(row.answer)
+        if len(batch) == BATCH or characters > BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
 def compare(
-    session: Session, dataset_id: int | None, rows: tuple[Row, ...], seen: set[str]
+    session: Session, dataset_id: int | None, rows: list[Row], seen: set[str]
 ) -> Iterator[tuple[Row, str, str | Change]]:
     """Yield each row with its fingerprint and its fate: "new", "identical", or the change that it makes.
 
     A row changes the pair outside the trash that has its key; a text that is there already, in the data
     set or in `seen`, is never there twice. `seen` is read as it grows.
     """
-    prints = [text.fingerprint(text.messages(r.question, r.answer, r.system, r.history)) for r in rows]
+    prints = [text.fingerprint_of(r.question, r.answer, r.system, r.history) for r in rows]
     keys = [row.key for row in rows if row.key]
     there: set[str] = set()
     by_key: dict[str, Pair] = {}
     if dataset_id is not None:
         live = (Pair.dataset_id == dataset_id, ~Pair.trashed)
-        there = set(session.scalars(sa.select(Pair.fingerprint).where(*live, Pair.fingerprint.in_(prints))))
+        there = set(session.scalars(sa.select(Pair.fingerprint).where(*live, among(session, Pair.fingerprint, prints))))
     if dataset_id is not None and keys:
-        named = sa.select(Pair).where(*live, Pair.key != "", Pair.key.in_(keys)).order_by(Pair.id.desc())
+        named = sa.select(Pair).where(*live, Pair.key != "", among(session, Pair.key, keys)).order_by(Pair.id.desc())
         by_key = {pair.key: pair for pair in session.scalars(named)}
     for row, fingerprint in zip(rows, prints, strict=True):
         pair = by_key.get(row.key)
@@ -240,6 +273,13 @@ def compare(
             yield row, fingerprint, Change(row.line, pair, before, after) if after else "identical"
         else:
             yield row, fingerprint, "identical" if is_there else "new"
+
+
+def among(session: Session, column: sa.orm.InstrumentedAttribute[str], texts: list[str]) -> sa.ColumnElement[bool]:
+    """Return the condition that a column holds one of many texts; on SQLite they go as one list, not one by one."""
+    if session.get_bind().dialect.name == "postgresql":
+        return column.in_(texts)
+    return column.in_(sa.select(sa.func.json_each(to_json(texts)).table_valued("value").c.value))
 
 
 def given(row: Row) -> dict[str, Any]:
@@ -290,7 +330,7 @@ def as_values(row: Row, fingerprint: str, dataset_id: int, file: str) -> dict[st
     """Return the columns of a pair for a row; its source is the file where the row names none."""
     return {
         "dataset_id": dataset_id, "question": row.question, "answer": row.answer, "system": row.system,
-        "history": list(row.history), "status": row.status, "tags": list(row.tags),
+        "history": row.history, "status": row.status, "tags": row.tags,
         "source": row.source or file, "notes": row.notes, "rejected": row.rejected, "key": row.key,
         "meta": row.meta, "fingerprint": fingerprint,
     }  # fmt: skip

@@ -34,6 +34,17 @@ def fingerprint(chat: Sequence[Message]) -> str:
     return hashlib.sha256(CANONICAL.encode(chat).encode("utf-8")).hexdigest()
 
 
+def fingerprint_of(question: str, answer: str, system: str = "", history: Iterable[Message] = ()) -> str:
+    """Return `fingerprint(messages(…))`; of a question and an answer alone in a third of the time."""
+    if system or history:
+        return fingerprint(messages(question, answer, system, history))
+    quoted = CANONICAL.encode
+    canonical = (
+        f'[{{"content":{quoted(question)},"role":"user"}},{{"content":{quoted(answer)},"role":"assistant"}}]'
+    )  # fmt: skip
+    return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
+
+
 def normalise(text: str) -> str:
     """Fold what does not change the meaning: compatibility forms, case, punctuation, white space."""
     return " ".join(WORD.findall(unicodedata.normalize("NFKC", text).casefold()))

@@ -1,9 +1,11 @@
 """Every write is a change: seen, undone days later, and never over somebody else's work."""
 
 import pytest
+import sqlalchemy as sa
 
 from curator import duplicates, history, pairs, text
 from curator.errors import NotFound, UserError
+from curator.models import Pair
 from curator.search import Selection, count
 
 
@@ -82,3 +84,14 @@ def test_resolving_duplicates_is_one_change_that_merges_tags(session, make_pair)
     assert kept.tags == ["loans", "renewal"] and count(session, Selection()) == 2
     history.undo(session, changeset.id, "ada")
     assert kept.tags == ["loans"] and count(session, Selection()) == 3
+
+
+def test_new_pairs_are_given_a_value_for_each_of_their_columns():
+    assert set(history.PAIR_COLUMNS) == set(Pair.__table__.columns.keys())
+
+
+def test_the_full_text_index_is_as_usual_after_many_pairs(session):
+    with history.in_bulk(session):
+        pass
+    settings = dict(session.execute(sa.text("SELECT k, v FROM pair_text_config")).all())
+    assert (settings["automerge"], settings["hashsize"]) == (4, 2**20)

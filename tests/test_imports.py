@@ -43,6 +43,13 @@ def test_what_is_there_already_is_not_added_twice(session, library, write):
     assert session.scalar(sa.select(sa.func.count(Changeset.id))) == 2
 
 
+def test_rows_are_compared_across_the_batches_they_go_in(session, write, monkeypatch):
+    monkeypatch.setattr(imports, "BATCH", 2)
+    path = write("five.csv", "q,a\nOne?,Yes\nTwo?,Yes\nOne?,Yes\nThree?,Yes\nThree?,Yes\n")
+    assert [imports.plan(session, path).new, imports.apply(session, path, by="ada").new] == [3, 3]
+    assert [pair.question for pair in search.page(session, Selection(query="yes")).pairs] == ["One?", "Two?", "Three?"]
+
+
 def test_a_pair_in_the_trash_is_added_again(session, library):
     done = imports.apply(session, library, by="ada")
     history.undo(session, done.changeset.id, "ada")

@@ -1,15 +1,22 @@
 """Shapes: each way in which people keep questions and answers, told by its columns and read without loss."""
 
 import json
+from unittest.mock import patch
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from curator.errors import UserError
-from curator.formats import Record, Refusal, find_columns, to_line, to_row, to_rows
+from curator.formats import Record, Refusal, find_columns, shapes, to_line, to_row, to_rows
 
 HI, HELLO = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
 SUM, FOUR = {"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}
 BRIEF = {"role": "system", "content": "Be brief."}
+ODD = st.sampled_from(
+    [None, "", " ", "0", "a, b,a", " Draft ", "\0", "\ud800", "é", 0, 7, 2.5, True, [], [HI], {"a": 1}]
+)
+NAMES = ("id", "system", "source", "tags", "status", "notes", "history", "rejected", "city", "n")
 
 
 def row_of(fields, **options):
@@ -129,3 +136,13 @@ def test_what_is_written_in_a_shape_is_read_back(format):
     chat = [BRIEF, HI, HELLO, {"role": "user", "content": " Grüß\r\ndich 👋 "}, FOUR]
     row = row_of(json.loads(to_line(chat, format)))
     assert (row.system, row.history, row.question, row.answer) == ("Be brief.", (HI, HELLO), " Grüß\r\ndich 👋 ", "4")
+
+
+@given(st.fixed_dictionaries({"question": ODD | st.text(), "answer": ODD | st.text()}),
+       st.dictionaries(st.sampled_from(NAMES), ODD))  # fmt: skip
+def test_a_record_of_texts_alone_is_read_as_any_other(words, others):
+    """Such records have a way of their own, which is quicker and must not differ."""
+    fields = words | others
+    with patch.object(shapes, "plain_row", return_value=None):
+        expected = row_of(fields)
+    assert row_of(fields) == expected

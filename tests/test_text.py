@@ -4,8 +4,12 @@ import random
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from curator import text
+
+TURN = st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant"]), "content": st.text()})
 
 
 @pytest.mark.parametrize("old, new, parts", [
@@ -35,3 +39,9 @@ def test_sentences_keep_all_of_the_text():
     value = "One. Two!  Three?\n\nFour… five"
     assert text.sentences(value) == ["One. ", "Two!  ", "Three?\n\n", "Four… ", "five"]
     assert "".join(text.sentences(value)) == value
+
+
+@given(st.text(), st.text(), st.just("") | st.text(), st.lists(TURN, max_size=2))
+def test_a_fingerprint_is_the_same_however_it_is_asked_for(question, answer, system, history):
+    chat = text.messages(question, answer, system, history)
+    assert text.fingerprint_of(question, answer, system, history) == text.fingerprint(chat)

@@ -6,11 +6,13 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from curator.errors import UserError
 from curator.formats.chats import WHO, WORDS, as_list, read_history, read_turns, split_text
 from curator.formats.files import Record, Refusal, shorten
+from curator.formats.records import SURROGATE
 from curator.text import Message
 from curator.words import STATUSES
 
@@ -62,6 +64,7 @@ OTHER_FIELDS = {
 MAPPABLE = ("question", "answer", "messages", "text", *OTHER_FIELDS)
 # What our own files say of a row, not in it: a rejects file the first three, a table the number of the pair.
 PASSED_OVER = ("_line", "_reason", "_rest", "_pair")
+PLAIN = frozenset(("key", "system", "source", "tags", "status", "notes"))  # a text in each is all there is to it
 MAX_DEPTH = 100  # of nested lists and objects in a field that is kept as it is; SQLite's own limit is 1,000
 
 
@@ -98,6 +101,13 @@ class Columns:
     @property
     def answer(self) -> str | None:
         return self.named.get("answer")
+
+    @cached_property
+    def beside(self) -> tuple[tuple[str, str], ...] | None:
+        """What stands beside the question and the answer, and in which column; None where they are not columns."""
+        if not {"question", "answer"} <= self.named.keys() or {"messages", "text"} & self.named.keys():
+            return None
+        return tuple((what, column) for what, column in self.named.items() if what not in ("question", "answer"))
 
     def __str__(self) -> str:
         parts = ", ".join(f"{what} from {column!r}" for what, column in self.named.items())
@@ -190,6 +200,8 @@ def to_rows(record: Record, columns: Columns | None = None, each_turn: bool = Fa
     if surplus := record.fields.get("_rest"):
         return Refusal(record.line, f"has {shorten(repr(surplus))} in _rest. Move it to where it belongs.")
     columns = columns or find_columns(record.fields)
+    if row := plain_row(record, columns):
+        return [row]
     values = {what: record.fields.get(column) for what, column in columns.named.items()}
     chat = read_chat(values, record.line)
     try:
@@ -222,6 +234,51 @@ def to_rows(record: Record, columns: Columns | None = None, each_turn: bool = Fa
             return Refusal(record.line, fault)
         rows.append(row)
     return rows
+
+
+def plain_row(record: Record, columns: Columns) -> Row | None:
+    """Return the pair of a record that is all sound texts and numbers, None where `to_rows` has to look closer.
+
+    It is what `to_rows` would return, in a fifth of the time, and most files hold nothing else.
+    """
+    if columns.beside is None:
+        return None
+    fields = record.fields
+    question, answer = fields.get(columns.named["question"]), fields.get(columns.named["answer"])
+    if type(question) is not str or type(answer) is not str or not question.strip() or not answer.strip():
+        return None
+    texts = [question, answer]
+    others: dict[str, Any] = {}
+    for what, column in columns.beside:
+        value = fields.get(column)
+        if value is not None and value != "":
+            if type(value) is not str or what not in PLAIN:
+                return None
+            texts.append(value)
+            others[what] = value
+    rest = {}
+    for name in columns.kept:
+        value = fields[name]
+        if value is not None and value != "":
+            if type(value) is str:
+                texts.append(value)
+            elif type(value) not in (int, bool) and not (type(value) is float and math.isfinite(value)):
+                return None
+            texts.append(name)
+            rest[name] = value
+    text = "".join(texts)
+    if "\0" in text or not (text.isascii() or SURROGATE.search(text) is None):
+        return None
+    if others:
+        if "status" in others:
+            others["status"] = others["status"].strip().casefold() or "draft"
+            if others["status"] not in STATUSES:
+                return None
+        if "tags" in others:
+            others["tags"] = tags_of(others["tags"])
+        if "key" in others:
+            others["key"] = others["key"].strip()
+    return Row(record.line, question, answer, meta=rest, **others)
 
 
 def read_chat(values: Mapping[str, Any], line: int) -> list[Message] | Refusal:
