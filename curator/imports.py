@@ -32,7 +32,7 @@ class Change:
     """A pair that a row of the same key would change: the old values and the new of what differs."""
 
     line: int
-    pair: Pair
+    pair: sa.Row[Any]  # its columns
     before: dict[str, Any]
     after: dict[str, Any]
 
@@ -149,6 +149,7 @@ def apply(
         changeset = history.begin(session, "imported", by, f"{reading.name} into {place.name}")
         for batch in batches(rows):
             values: list[dict[str, object]] = []
+            changes: list[tuple[sa.Row[Any], dict[str, Any]]] = []
             taken: set[str] = set()
             for row, fingerprint, fate in compare(session, place.id, batch, taken):
                 taken.add(fingerprint)
@@ -156,7 +157,8 @@ def apply(
                 if fate == "new":
                     values.append(as_values(row, fingerprint, place.id, reading.name))
                 elif isinstance(fate, Change):
-                    history.change(session, changeset, fate.pair, fate.after)
+                    changes.append((fate.pair, fate.after))
+            history.change_many(session, changeset, changes)
             history.add(session, changeset, values)
             on_progress(found.total)
         if rejects:
@@ -257,13 +259,14 @@ def compare(
     prints = [text.fingerprint_of(r.question, r.answer, r.system, r.history) for r in rows]
     keys = [row.key for row in rows if row.key]
     there: set[str] = set()
-    by_key: dict[str, Pair] = {}
+    by_key: dict[str, sa.Row[Any]] = {}
     if dataset_id is not None:
         live = (Pair.dataset_id == dataset_id, ~Pair.trashed)
         there = set(session.scalars(sa.select(Pair.fingerprint).where(*live, among(session, Pair.fingerprint, prints))))
     if dataset_id is not None and keys:
-        named = sa.select(Pair).where(*live, Pair.key != "", among(session, Pair.key, keys)).order_by(Pair.id.desc())
-        by_key = {pair.key: pair for pair in session.scalars(named)}
+        # Rows of the table, not objects: a quarter of the time.
+        named = sa.select(*Pair.__table__.columns).where(*live, Pair.key != "", among(session, Pair.key, keys))
+        by_key = {pair.key: pair for pair in session.execute(named.order_by(Pair.id.desc()))}
     for row, fingerprint in zip(rows, prints, strict=True):
         pair = by_key.get(row.key)
         is_there = fingerprint in there or fingerprint in seen
