@@ -3,9 +3,9 @@
 import pytest
 import sqlalchemy as sa
 
-from curator import duplicates, history, pairs, text
+from curator import create_app, database, duplicates, history, pairs, text
 from curator.errors import NotFound, UserError
-from curator.models import Pair
+from curator.models import Pair, writing
 from curator.search import Selection, count
 
 
@@ -84,6 +84,26 @@ def test_resolving_duplicates_is_one_change_that_merges_tags(session, make_pair)
     assert kept.tags == ["loans", "renewal"] and count(session, Selection()) == 2
     history.undo(session, changeset.id, "ada")
     assert kept.tags == ["loans"] and count(session, Selection()) == 3
+
+
+def test_many_pairs_are_changed_as_one_is(either):
+    app = create_app()
+    with database.open_session(app) as session:
+        one, other = (pairs.add(session, question=q, answer="Yes.", by="ada") for q in ("One?", "Two?"))
+        values = {"answer": "No.", "tags": ["late"], "meta": {"city": "Bern"}, "status": "approved"}
+        with writing(session):
+            changeset = history.begin(session, "edited", "bo")
+            history.change(session, changeset, one, values)
+            history.change_many(session, changeset, [(other, values)])
+        first, second = (history.timeline(session, pair.id)[0] for pair in (one, other))
+        assert (first.before, first.after, first.number) == (second.before, second.after, second.number)
+        assert (one.updated_at, one.updated_by) == (other.updated_at, other.updated_by) == (changeset.at, "bo")
+        assert other.fingerprint == history.fingerprint_of(other) and changeset.rows == 2
+        assert count(session, Selection(query="bern")) == 2 and count(session, Selection(query="yes")) == 0
+        history.undo(session, changeset.id, "ada")
+        assert (other.answer, other.tags, other.meta, other.status) == ("Yes.", [], {}, "draft")
+        assert count(session, Selection(query="bern")) == 0 and count(session, Selection(query="yes")) == 2
+    database.engine(app).dispose()
 
 
 def test_new_pairs_are_given_a_value_for_each_of_their_columns():

@@ -169,6 +169,46 @@ def test_a_second_import_changes_the_pairs_that_its_rows_name(either, write):
     database.engine(app).dispose()
 
 
+LIBRARY = "id,q,a\n1,Open?,Yes.\n2,Late?,No.\n3,Dogs?,No dogs.\n"
+SHOP = "id,q,a\n1,Refund?,In a week.\n2,Late?,Call us.\n3,Size?,Large.\n"
+
+
+def test_ids_of_another_file_change_nothing_until_somebody_says_so(session, write):
+    """Two files numbered from 1 used to overwrite each other without a word."""
+    imports.apply(session, write("library.csv", LIBRARY), by="ada")
+    shop = write("shop.csv", SHOP)
+    assert "of 3 that name pairs in main, 2 name one of another source" in imports.plan(session, shop).clash
+    sentence = r"line 2 with the id 1: 'Refund\?' here, 'Open\?' from library.csv\. Say .*--ids update .*--ids ignore"
+    with pytest.raises(UserError, match=sentence):
+        imports.apply(session, shop, by="ada")
+    assert [pair.answer for pair in search.page(session, Selection()).pairs] == ["Yes.", "No.", "No dogs."]
+
+
+def test_ids_of_another_file_change_pairs_when_asked(session, write):
+    imports.apply(session, write("library.csv", LIBRARY), by="ada")
+    done = imports.apply(session, write("shop.csv", SHOP), by="ada", ids="update")
+    assert (done.new, done.changed) == (0, 3)
+
+
+def test_ids_of_another_file_are_kept_as_a_field_when_asked(session, write):
+    imports.apply(session, write("library.csv", LIBRARY), by="ada")
+    done = imports.apply(session, write("shop.csv", SHOP), by="ada", ids="ignore")
+    assert (done.new, done.changed) == (3, 0)
+    newest = search.page(session, Selection(), newest=True).pairs[0]
+    assert (newest.question, newest.key, newest.meta) == ("Size?", "", {"id": "3"})
+    assert imports.plan(session, write("shop.csv", SHOP)).identical == 3
+
+
+@pytest.mark.parametrize("name, content", [
+    ("library-2.csv", LIBRARY.replace("Yes.", "Until nine.").replace("Late?,No", "Too late?,Never")),  # one of three
+    ("library.csv", SHOP),  # the same file, written anew
+])  # fmt: skip
+def test_a_newer_version_of_a_file_changes_its_pairs_unasked(session, write, name, content):
+    imports.apply(session, write("library.csv", LIBRARY), by="ada")
+    done = imports.apply(session, write(name, content), by="ada")
+    assert (done.new, done.changed) == (0, 2 if name == "library-2.csv" else 3)
+
+
 def test_a_name_that_several_rows_share_names_none_but_the_first(session, write):
     path = write("faq.csv", "id,q,a\n1,Open?,Yes.\n1,Late?,No.\n")
     imports.apply(session, path, by="ada")

@@ -140,6 +140,18 @@ def test_a_preview_shows_what_a_row_of_the_same_id_changes(client: FlaskClient, 
     assert said(client, answer) == "Imported 0 pairs from b.csv. 1 changed."
 
 
+def test_a_preview_asks_what_ids_mean_that_name_pairs_of_another_file(client: FlaskClient, session: Session):
+    client.post(upload(client, "a.csv", "id,question,answer\n1,Open?,Yes.\n").partition("?")[0])
+    preview = upload(client, "b.csv", "id,question,answer\n1,Size?,Large.\n")
+    asked = client.get(preview)
+    assert "Choose what its ids mean" in text_of(asked) and " disabled>Import" in asked.text
+    address = preview.partition("?")[0]
+    assert client.post(address).status_code == 400
+    assert "Import 1 pair" in text_of(client.get(address, query_string={"ids": "ignore"}))
+    answer = client.post(address, data={"ids": "ignore"})
+    assert said(client, answer) == "Imported 1 pair from b.csv."
+
+
 def test_a_shape_and_a_pair_for_each_answer_can_be_chosen(client: FlaskClient, session: Session):
     turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}] * 2
     preview = upload(client, "chat.jsonl", json.dumps({"messages": turns, "mood": "glad"}) + "\n").partition("?")[0]

@@ -49,6 +49,11 @@ if TYPE_CHECKING:  # a command imports what it needs when it runs: `flask --help
     show_default=True,
     help="A conversation is one pair, with the turns before its last answer as history, or one an answer.",
 )
+@click.option(
+    "--ids",
+    type=click.Choice(["update", "ignore"]),
+    help="Where ids name pairs of another file: change those, or add the rows and keep the ids as a field.",
+)
 @click.option("--skip-refused", is_flag=True, help="Leave out rows that can't be used; else nothing is imported.")
 @click.option(
     "--rejects",
@@ -69,6 +74,7 @@ def import_(
     split: str | None,
     shape: str | None,
     turns: str,
+    ids: str | None,
     skip_refused: bool,
     rejects: Path | None,
     dry_run: bool,
@@ -94,7 +100,7 @@ def import_(
     counts = []
     reading: dict[str, Any] = {
         "dataset": dataset or DEFAULT_DATASET, "mapping": mapped(mapping), "shape": shape, "each_turn": turns == "each",
-        "rejects": rejects, "encoding": encoding, "delimiter": delimiter, "split": split,
+        "ids": ids or "", "rejects": rejects, "encoding": encoding, "delimiter": delimiter, "split": split,
     }  # fmt: skip
     if rejects and len(files) > 1:
         raise UserError("--rejects takes what one file refuses. Import the files one by one.")
@@ -123,6 +129,8 @@ def import_(
             f"{changed}{done.identical:,} there already, {len(done.refused):,} refused."
         )
         say(f"Read as {done.shape}.")
+        if done.clash:
+            say(f"{done.clash} It will ask for --ids update or --ids ignore.")
         for near in done.near[:20]:
             say(f"{done.name} line {near.line} is {near.similarity:.2f} like pair {near.pair_id}")
         if dry_run and (done.near or done.near_bound):

@@ -57,6 +57,7 @@ def preview(token: str) -> str | tuple[str, int]:
     words += [word for what, column in reading["mapping"].items() for word in ("--map", f"{what}={column}")]
     words += ["--shape", reading["shape"]] if reading["shape"] else []
     words += ["--turns", "each"] if reading["each_turn"] else []
+    words += ["--ids", reading["ids"]] if reading["ids"] else []
     words += ["--rejects", rejects_name(path, plan)] if plan.refused else []
     return render_template(
         "imports/preview.html",
@@ -116,6 +117,7 @@ def chosen(form: Mapping[str, str]) -> dict[str, Any]:
         "mapping": {what: column for what, column in mapping.items() if column},
         "shape": form.get("shape") or None,
         "each_turn": form.get("turns") == "each",
+        "ids": form["ids"] if form.get("ids") in ("update", "ignore") else "",
     }
 
 
