@@ -20,8 +20,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine, make_url
+from sqlalchemy.orm import Session
 
-from curator import database, exports
+from curator import database, exports, neighbours
 from curator.errors import NotFound, UserError
 from curator.models import Base, now, open_engine
 
@@ -35,7 +36,8 @@ CHUNK_BYTES = 2**20
 # Every table that holds rows of ours: not the full-text index, which follows the pairs by itself.
 ROW_TABLES = (
     "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' "
-    "AND name NOT LIKE 'sqlite!_%' ESCAPE '!' AND name != 'alembic_version'"
+    "AND name NOT LIKE 'sqlite!_%' ESCAPE '!' AND name != 'alembic_version' "
+    "AND name NOT LIKE 'pair!_band%' ESCAPE '!'"  # an index: see `neighbours`
 )
 # What of a database people count, and by which word.
 SPOKEN = {"pair": "pair", "changeset": "change", "version": "version", "run": "run", "rating": "rating"}
@@ -157,6 +159,9 @@ def restore(app: Flask, backup: Backup) -> Restored:
             elif made != wanted:
                 raise UserError(f"The database has the tables of another Curator ({made}). First run: flask init-db")
             kept = replace_rows(app, live, backup, has_tables=made is not None)
+        with Session(live) as session:
+            if not neighbours.is_current(session):
+                neighbours.rebuild(session)
     if engine := app.extensions["curator"].get("engine"):
         engine.dispose()  # the next request begins afresh
     return Restored(before, backup.counts, kept)
@@ -429,6 +434,8 @@ def dump(connection: Connection, copy: Path) -> None:
             # New rows are entered into the full-text index by whoever adds them (history.add), here as well.
             indexed = ", ".join(target.scalars(sa.text("SELECT name FROM pragma_table_info('pair_text')")))
             target.execute(sa.text(f"INSERT INTO pair_text (rowid, {indexed}) SELECT id, {indexed} FROM pair_words"))
+            if revision and revision >= "0003":
+                neighbours.forget(target)
     finally:
         engine.dispose()
     with contextlib.closing(sqlite3.connect(copy)) as file:
@@ -452,6 +459,7 @@ def replace_rows(app: Flask, live: Engine, backup: Backup, *, has_tables: bool) 
                 dump(target, place / "kept.db")
                 kept = put_beside(app, place / "kept.db", "before")
             target.execute(sa.text(f"TRUNCATE {names} RESTART IDENTITY"))
+            neighbours.forget(target)
             copy_rows(rows, target, tables)
             for table in tables:
                 if "id" in table.columns:

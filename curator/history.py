@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from curator import text
+from curator import neighbours, text
 from curator.errors import NotFound, UserError
 from curator.models import Changeset, Pair, Revision, now, to_json, writing
 
@@ -64,10 +64,18 @@ def begin(session: Session, action: str, by: str, reason: str = "", undoes: Chan
 
 @contextmanager
 def in_bulk(session: Session) -> Iterator[None]:
-    """Let SQLite take many rows: more of them in memory, full-text entries sorted and merged in larger pieces.
+    """Take many rows: the index of near-duplicates once for all, and on SQLite larger pieces of full-text entries.
 
-    That halves the time of the index for a million pairs. The block belongs inside `writing`.
+    These, sorted and merged with more memory, halve the time of the full text of a million pairs. The block belongs
+    inside `writing`.
     """
+    with neighbours.holding(session), in_large_pieces(session):
+        yield
+
+
+@contextmanager
+def in_large_pieces(session: Session) -> Iterator[None]:
+    """Give SQLite more memory for what the block writes, and its full-text index longer lists to sort."""
     if session.get_bind().dialect.name != "sqlite":
         yield
         return
@@ -114,8 +122,17 @@ def add(session: Session, changeset: Changeset, rows: Sequence[Mapping[str, Any]
             sa.text(f"INSERT INTO pair_text (rowid, {INDEXED}) SELECT id, {INDEXED} FROM pair_words "
                     "WHERE id BETWEEN :first AND :last"), {"first": ids[0], "last": ids[-1]},
         )  # fmt: skip
+    text_of = neighbours.text_of
+    neighbours.note(session, [(i, None, text_of(r["question"], r["answer"])) for i, r in zip(ids, rows, strict=True)])
     changeset.rows += len(ids)
     return ids
+
+
+def compared(pair: Pair | sa.Row[Any], values: Mapping[str, Any]) -> str | None:
+    """Return what of a pair, once some values are others, is compared with other pairs; None where it is trash."""
+    if values.get("trashed", pair.trashed):
+        return None
+    return neighbours.text_of(values.get("question", pair.question), values.get("answer", pair.answer))
 
 
 def insert(session: Session, table: str, columns: Sequence[str], values: list[tuple[Any, ...]]) -> None:
@@ -160,6 +177,7 @@ def change(session: Session, changeset: Changeset, pair: Pair, values: Mapping[s
     if not before:
         return False
     old_fingerprint = pair.fingerprint if any(name in before for name in TEXT_FIELDS) else None
+    neighbours.note(session, [(pair.id, compared(pair, {}), compared(pair, values))])
     for name in before:
         setattr(pair, name, values[name])
     if old_fingerprint:
@@ -187,6 +205,7 @@ def change_many(
     moment = stored(session, Pair.updated_at, changeset.at)
     revisions: list[tuple[Any, ...]] = []
     updates: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
+    texts: list[neighbours.Change] = []
     for pair, values in changes:
         before = differing(pair, values)
         if not before:
@@ -200,10 +219,12 @@ def change_many(
         after |= {"revision": pair.revision + 1, "updated_at": moment, "updated_by": changeset.by}
         updates.setdefault(tuple(after), []).append((pair.id, *after.values()))
         revisions.append((pair.id, pair.revision + 1, changeset.id, to_json(before), old_fingerprint))
+        texts.append((pair.id, compared(pair, {}), compared(pair, values)))
     for names, rows in updates.items():
         update(session, names, sorted(rows, key=itemgetter(0)))
     if revisions:
         insert(session, "revision", ("pair_id", "number", "changeset_id", "before", "fingerprint"), revisions)
+    neighbours.note(session, texts)
     changeset.rows += len(revisions)
     for kept in list(session.identity_map.values()):  # it was read before, and is no longer so
         if isinstance(kept, Pair):

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from curator import duplicates, formats, history, text
+from curator import duplicates, formats, history, neighbours, text
 from curator.errors import UserError
 from curator.formats import Columns, Reading, Refusal, Row, find_columns, to_rows
 from curator.formats.records import shorten
@@ -335,18 +335,12 @@ def given(row: Row) -> dict[str, Any]:
 
 def find_near(session: Session, dataset_id: int, found: Plan) -> None:
     """Find which of the first new rows are near-duplicates of pairs in the data set, and say what was not compared."""
-    if not found.rows:
-        return
-    texts = [f"{row.question}\n{row.answer}" for row in found.rows]
-    likest, looked_at = duplicates.find_like(session, dataset_id, texts)
+    texts = [neighbours.text_of(row.question, row.answer) for row in found.rows]
+    likest = duplicates.find_many(session, texts, dataset_id)
     near = [Near(found.rows[place].line, pair_id, score) for place, (pair_id, score) in likest.items()]
     found.near = sorted(near, key=lambda n: (-n.similarity, n.line))
-    there = sa.select(sa.func.count()).select_from(Pair).where(Pair.dataset_id == dataset_id, ~Pair.trashed)
-    total = session.scalar(there) or 0
-    if found.new > len(texts) or looked_at < total:
-        found.near_bound = (
-            f"Compared were {len(texts):,} of {found.new:,} new rows with {looked_at:,} of {total:,} pairs."
-        )
+    if found.new > len(texts):
+        found.near_bound = f"Compared were {len(texts):,} of {found.new:,} new rows."
 
 
 def write_rejects(found: Plan, path: Path) -> None:

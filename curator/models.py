@@ -270,6 +270,19 @@ class Rating(Base):
     sample: Mapped[Sample] = relationship()
 
 
+class NotDuplicate(Base):
+    """Two pairs that a person judged to be no duplicates; it stands as long as both say what they said then."""
+
+    __tablename__ = "not_duplicate"
+
+    one_id: Mapped[int] = mapped_column(sa.ForeignKey("pair.id"), primary_key=True)  # the lower of the two
+    other_id: Mapped[int] = mapped_column(sa.ForeignKey("pair.id"), primary_key=True, index=True)
+    one_fingerprint: Mapped[str]
+    other_fingerprint: Mapped[str]
+    by: Mapped[str]
+    at: Mapped[datetime] = mapped_column(default=now)
+
+
 # Writes JSON as people and full-text search read it: non-ASCII as it is.
 to_json = json.JSONEncoder(ensure_ascii=False).encode
 

@@ -63,7 +63,7 @@ def test_what_can_be_put_right_is_one_sentence_and_exit_code_1_without_a_traceba
     (["freeze"], "nothing to freeze"),
     (["undo", "7"], "There is no change number 7"),
     (["clean", "--rule", "shine"], "There is no rule 'shine'"),
-    (["duplicates", "--threshold", "2"], "is not between 0.5 and 1"),
+    (["duplicates", "--threshold", "2"], "is not between 0.6 and 1"),
     (["import-run", "nowhere"], "There is no folder nowhere"),
 ])  # fmt: skip
 def test_each_refusal_says_what_was_found(runner, arguments, sentence):
@@ -82,7 +82,7 @@ def test_clean_duplicates_freeze_and_undo_work_together(runner, write):
     dry = runner.invoke(args=["clean", "--dry-run"])
     assert "html: 20 pairs" in dry.stdout and "+ 'Answer 0 is here.'" in dry.stdout
     assert "Cleaned 20 pairs. Undo it with: flask undo 2" in runner.invoke(args=["clean"]).stderr
-    assert "1 cluster above 0.8, 1 pair too many." in runner.invoke(args=["duplicates"]).stderr
+    assert "1 pair too many." in runner.invoke(args=["duplicates"]).stderr
     assert "Trashed 1 pair" in runner.invoke(args=["duplicates", "--resolve", "keep-best"]).stderr
     frozen = json.loads(runner.invoke(args=["freeze", "--json"]).stdout)
     assert frozen["counts"] == {"train": 17, "validation": 2, "test": 2}

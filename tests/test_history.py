@@ -78,7 +78,7 @@ def test_resolving_duplicates_is_one_change_that_merges_tags(session, make_pair)
     kept = make_pair("How long can I keep a book?", words + ", unless someone waits.", tags=["loans"])
     other = make_pair("How long can I keep a book?", words + ".", tags=["renewal"])
     make_pair("May I bring a dog?", "No.")
-    (cluster,) = duplicates.find_clusters(session, threshold=0.7)
+    (cluster,) = duplicates.clusters(session, duplicates.search(session)).clusters
     assert [p.id for p in cluster.pairs] == [kept.id, other.id]
     changeset = duplicates.resolve(session, [(kept.id, [other.id])], "ada")
     assert kept.tags == ["loans", "renewal"] and count(session, Selection()) == 2

@@ -50,9 +50,7 @@ def journey(session, tmp_path):
 
     # Cleaning takes the markup out; of the two copies that are left one stays, with the tags of both.
     cleaning.apply(session, ["html"], Selection(), "ada")
-    (cluster,) = duplicates.find_clusters(session)
-    assert cluster.similarities == [1.0]
-    duplicates.resolve(session, [(cluster.pairs[0].id, [cluster.pairs[1].id])], "ada")
+    duplicates.resolve_above(session, duplicates.search(session), by="ada")
     pair = pairs.get(session, search.ids(session, Selection(query="keep a book"))[0])
     assert pair.tags == ["Loans", "Renewals"] and "<p>" not in pair.answer
 

@@ -263,7 +263,7 @@ def preferences(context: click.Context, output: Path | None) -> None:
 
 @click.command()
 @click.option("--dataset", metavar="NAME", help="Only this data set; without it, each by itself.")
-@click.option("--threshold", type=float, default=0.8, show_default=True, help="Jaccard similarity, 0.5 to 1.")
+@click.option("--threshold", type=float, default=0.75, show_default=True, help="Jaccard similarity, 0.6 to 1.")
 @click.option("--resolve", type=click.Choice(["keep-best"]), help="Trash all but the best of each cluster.")
 @click.option("--dry-run", is_flag=True, help="With --resolve: say what would be trashed, and change nothing.")
 @click.option("--json", "json_", is_flag=True, help="The clusters as JSON.")
@@ -280,26 +280,27 @@ def duplicates(
     """
     from curator import duplicates as noun
 
-    clusters = noun.find_clusters(session, dataset, threshold)
-    surplus = sum(len(cluster.similarities) for cluster in clusters)
+    findings = noun.judge(session, noun.search(session, dataset, threshold=threshold))
+    page = noun.clusters(session, findings, limit=len(findings.ids))
+    stars = [star for cluster in page.clusters for star in cluster.stars if star.members]
+    would = noun.above(session, findings, max(threshold, noun.AUTOMATIC))
     if json_:
         as_json([
-            {"keep": c.pairs[0].id, "similar": [{"pair": p.id, "similarity": round(s, 4)}
-                                                for p, s in zip(c.pairs[1:], c.similarities, strict=True)]}
-            for c in clusters
+            {"keep": star.kept.id, "similar": [{"pair": m.pair.id, "similarity": round(m.similarity, 4), "fact": m.fact}
+                                               for m in star.members]}
+            for star in stars
         ])  # fmt: skip
     else:
-        for cluster in clusters:
-            click.echo(f"      keep {cluster.pairs[0].id:>6}  {shortened(cluster.pairs[0].question)}")
-            for pair, similarity in zip(cluster.pairs[1:], cluster.similarities, strict=True):
-                click.echo(f"{similarity:10.2f} {pair.id:>6}  {shortened(pair.question)}")
-    say(f"{count_of(len(clusters), 'cluster')} above {threshold:g}, {count_of(surplus)} too many.")
-    if not clusters or dry_run:
+        for star in stars:
+            click.echo(f"      keep {star.kept.id:>6}  {shortened(star.kept.question)}")
+            for member in star.members:
+                click.echo(f"{member.similarity:10.2f} {member.pair.id:>6}  {shortened(member.pair.question)}")
+    say(f"{count_of(page.total, 'cluster')} above {threshold:g}, {count_of(would.surplus)} too many.")
+    if not would.choices or dry_run:
         return
     if resolve:
-        choices = [(c.pairs[0].id, [p.id for p in c.pairs[1:]]) for c in clusters]
-        changeset = noun.resolve(session, choices, who())
-        say(f"Trashed {count_of(surplus)}. Undo it with: flask undo {changeset.id}")
+        changeset, _ = noun.resolve_above(session, findings, max(threshold, noun.AUTOMATIC), by=who())
+        say(f"Trashed {count_of(would.surplus)}. Undo it with: flask undo {changeset.id}")
     else:
         say("Keep the best of each with: --resolve keep-best")
 

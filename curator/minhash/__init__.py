@@ -14,16 +14,16 @@ from collections.abc import Sequence, Sized
 
 from curator.errors import UserError
 from curator.minhash.bands import Scheme, choose, parse_shingle, stored
-from curator.minhash.clusters import Progress, Similar, Take, Text, Texts, stars
+from curator.minhash.clusters import Array, Progress, Similar, Take, Text, Texts, stars
 from curator.minhash.facts import differs_in_fact
 
 __all__ = [
     "ENGINES", "Progress", "Scheme", "Similar", "Take",
-    "band_keys", "choose", "differs_in_fact", "find_similar", "scores", "stars", "stored",
+    "band_arrays", "band_keys", "choose", "differs_in_fact", "find_similar", "scores", "stars", "stored",
 ]  # fmt: skip
 
 ENGINES = ("auto", "numba", "numpy", "datasketch")
-# Below, NumPy is done before the compiled loops are loaded.
+# Texts. Below, NumPy is done before the compiled loops are loaded.
 FEW = 1000
 
 
@@ -61,14 +61,19 @@ def find_similar(
 
     from curator.minhash import engine as story
 
-    if engine == "auto" and count is not None and count < FEW and "curator.minhash.kernels" not in sys.modules:
-        engine = "numpy"
+    engine = quickest(engine, count)
     if engine == "datasketch":
         from curator.minhash import reference
 
         return reference.search(texts, threshold, scheme, on_progress)
     threads = threads or story.default_threads()
     return story.search(texts, take, count, threshold, scheme, story.load(engine), threads, on_progress)
+
+
+def quickest(engine: str, count: int | None) -> str:
+    """Return the engine for so many texts: for a few, NumPy is done before the compiled loops are loaded."""
+    few = count is not None and count < FEW
+    return "numpy" if engine == "auto" and few and "curator.minhash.kernels" not in sys.modules else engine
 
 
 def nearest_size(count: int | None) -> int:
@@ -84,13 +89,20 @@ def band_keys(texts: Sequence[Text], scheme: Scheme, engine: str = "auto") -> li
 
     Two texts of which `scheme.hits` keys agree are candidates. Empty texts have no keys.
     """
+    keys, filled = band_arrays(texts, scheme, engine)
+    return [[band << 32 | key for band, key in enumerate(row)] if full else []
+            for row, full in zip(keys.tolist(), filled.tolist(), strict=True)]  # fmt: skip
+
+
+def band_arrays(texts: Sequence[Text], scheme: Scheme, engine: str = "auto") -> tuple[Array, Array]:
+    """Return what `band_keys` does for many: uint32 of shape (texts, bands), and which texts are not empty."""
     from curator.minhash import engine as story
 
-    return story.band_keys(texts, scheme, story.load(engine))
+    return story.band_arrays(texts, scheme, story.load(quickest(engine, len(texts))))
 
 
 def scores(one: Text, others: Sequence[Text], shingle: str = "char5", engine: str = "auto") -> list[float]:
     """Return the exact Jaccard similarity of one text to each of the others, as `find_similar` counts it."""
     from curator.minhash import engine as story
 
-    return story.scores(one, others, shingle, story.load(engine))
+    return story.scores(one, others, shingle, story.load(quickest(engine, len(others))))

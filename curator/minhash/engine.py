@@ -276,17 +276,16 @@ def components(count: int, left: Array, right: Array) -> Array:
     return label
 
 
-def band_keys(texts: Sequence[Text], scheme: Scheme, loops: ModuleType) -> list[list[int]]:
-    """Return of each text the keys of its bands, band * 2**32 + key; none of an empty text."""
+def band_arrays(texts: Sequence[Text], scheme: Scheme, loops: ModuleType) -> tuple[Array, Array]:
+    """Return of each text the keys of its bands, and which texts are not empty."""
     kind, size = parse_shingle(scheme.shingle)
     a, b = permutations(scheme.permutations, scheme.seed)
     n = len(texts)
-    keys, counts, sums = np.zeros((n, scheme.bands), np.uint32), np.empty(n, np.int32), np.empty(n, np.uint64)
+    keys, counts, sums = np.zeros((n, scheme.bands), np.uint32), np.zeros(n, np.int32), np.empty(n, np.uint64)
     if n:
         data, starts = pack(texts, loops.fold)
         loops.sketch(data, starts, FOLD, kind == "word", size, 1, a, b, scheme.rows, keys, counts, sums)
-    stored: list[list[int]] = (keys.astype(np.int64) | np.arange(scheme.bands) << 32).tolist()
-    return [row if count else [] for row, count in zip(stored, counts, strict=True)]
+    return keys, counts > 0
 
 
 def scores(one: Text, others: Sequence[Text], shingle: str, loops: ModuleType) -> list[float]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, render_template, request, url_for
+from pathlib import Path
+
+from flask import Blueprint, current_app, render_template, url_for
 from werkzeug.wrappers import Response
 
 from curator import duplicates
@@ -14,16 +16,28 @@ bp = Blueprint("duplicates", __name__, url_prefix="/duplicates")
 SHOWN = 25
 
 
+def found() -> duplicates.Findings:
+    """Return what the last search of this data set found, or search now where pairs were written since."""
+    session, home, dataset = door.session(), Path(current_app.config["CURATOR_HOME"]), door.checked_dataset()
+    findings = duplicates.kept(home, dataset)
+    if findings is None or duplicates.is_stale(session, findings):
+        findings = duplicates.judge(session, duplicates.search(session, dataset))
+        duplicates.keep(findings, home)
+    return findings
+
+
 @bp.get("/")
 def index() -> str:
     """Show the clusters of near-duplicates, the most alike first."""
-    threshold = door.share("threshold", duplicates.THRESHOLD)
-    clusters = duplicates.find_clusters(door.session(), door.checked_dataset(), threshold)
+    findings = found()
+    threshold = max(door.share("threshold", duplicates.AUTOMATIC), findings.threshold)
+    page = duplicates.clusters(door.session(), findings, threshold, limit=SHOWN)
+    would = duplicates.above(door.session(), findings, threshold)
     return render_template(
         "duplicates/index.html",
-        clusters=clusters[:SHOWN],
-        number=len(clusters),
-        surplus=sum(len(cluster.similarities) for cluster in clusters),
+        clusters=page.clusters,
+        number=page.total,
+        would=would,
         threshold=threshold,
         shell=door.command(
             *("flask", "duplicates", "--threshold", f"{threshold:g}", "--resolve", "keep-best"),
@@ -47,13 +61,8 @@ def resolve() -> Response:
 @bp.post("/resolve-all")
 def resolve_all() -> Response:
     """Keep the best pair of every cluster above a threshold."""
-    threshold = door.share("threshold", duplicates.THRESHOLD)
-    dataset = request.form.get("dataset") or None
-    clusters = duplicates.find_clusters(door.session(), dataset, threshold)
-    choices = [(c.pairs[0].id, [pair.id for pair in c.pairs[1:]]) for c in clusters]
-    if not choices:
-        raise UserError(f"No cluster is above {threshold:g} any more, so nothing was trashed.")
-    changeset = duplicates.resolve(door.session(), choices, door.who())
-    surplus = sum(len(others) for _, others in choices)
-    door.tell(f"Kept the best of {door.plural(len(choices), 'cluster')}, trashed {door.plural(surplus)}.", changeset)
+    threshold = door.share("threshold", duplicates.AUTOMATIC)
+    changeset, done = duplicates.resolve_above(door.session(), found(), threshold, by=door.who())
+    told = f"Kept the best of {door.plural(done.clusters, 'cluster')}, trashed {door.plural(done.surplus)}."
+    door.tell(told, changeset)
     return door.go(door.back(url_for("duplicates.index")))

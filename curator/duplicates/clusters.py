@@ -1,0 +1,227 @@
+"""What was found, as people look at it: clusters of pairs that hang together, in stars around the pair to keep."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, joinedload
+
+from curator import minhash
+from curator.duplicates import reading
+from curator.duplicates.dismissing import dismissed_now
+from curator.duplicates.findings import Findings
+from curator.duplicates.searching import components, fact, said
+from curator.models import Pair, Rating, Sample
+
+PINNED = "pinned"  # the tag of a pair that stays, whatever else is there
+BEST_STATUS = {"approved": 0, "draft": 1, "rejected": 2}
+SHOWN = 100  # members of one star that are shown
+
+
+@dataclass(frozen=True)
+class Member:
+    """A pair that is like the one to keep."""
+
+    pair: Pair
+    similarity: float  # to the pair that is kept
+    fact: str | None  # why it may state another fact, as half a sentence: it never goes by itself then
+    dismissed: bool  # somebody said that it is no duplicate of the pair that is kept
+    elsewhere: float | None  # how similar the other text is, of contradictions and boilerplate
+
+
+@dataclass(frozen=True)
+class Star:
+    """The pair to keep, and those that are like it, the most alike first."""
+
+    kept: Pair
+    members: list[Member]
+    size: int  # members, those that are not shown too
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Pairs that hang together: one star, or more where its ends are unlike. The star of the best pair comes first."""
+
+    stars: list[Star]
+    size: int  # pairs
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """The pairs that are shown, the one to keep first."""
+        return [pair for star in self.stars for pair in (star.kept, *(member.pair for member in star.members))]
+
+    @property
+    def similarity(self) -> float:
+        """How similar the two pairs are that are most alike."""
+        return max((member.similarity for star in self.stars for member in star.members), default=0.0)
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Some of the clusters, and how many there are of them and of the pairs in them."""
+
+    clusters: list[Cluster]
+    total: int
+    pairs: int
+
+
+@dataclass(frozen=True)
+class Stand:
+    """How a pair stands now, beside what its text says."""
+
+    id: int
+    rank: tuple[Any, ...]  # the least is the one to keep
+    status: str
+
+
+def clusters(
+    session: Session, findings: Findings, threshold: float | None = None, start: int = 0, limit: int = 25
+) -> Clusters:
+    """Return some of the clusters at a threshold, those with the most similar pairs first.
+
+    The pair to keep is a pinned one, then an approved one, then the one whose samples are rated best, then the one
+    with the longer answer, then the older. Pairs that went into the trash or say something else since the search
+    are left out, and so is what somebody said is no duplicate.
+    """
+    import numpy as np
+
+    net = Net(session, findings, findings.threshold if threshold is None else threshold)
+    order, sizes = net.in_order()
+    chosen = order[start : start + limit]
+    places = np.flatnonzero(np.isin(net.label, chosen))
+    standing = stands(session, findings, places)
+    by_label: dict[int, list[int]] = {label: [] for label in chosen.tolist()}
+    for place in places.tolist():
+        if place in standing:
+            by_label[int(net.label[place])].append(place)
+    edges = np.isin(net.label[net.similar.left], chosen)
+    cut = net.cut(by_label, standing, edges)
+    shown = sorted({p for _, stars in cut for kept, members in stars for p in (kept, *(m for m, _ in members[:SHOWN]))})
+    pairs = pairs_of(session, findings, shown)
+    told = said(session, findings.ids, shown)
+    found = []
+    for members, stars in cut:
+        drawn = [net.star(kept, some, pairs, told) for kept, some in stars]
+        if sum(star.size for star in drawn):
+            found.append(Cluster(drawn, len(members)))
+    return Clusters(found, len(order), int(sizes.sum()))
+
+
+class Net:
+    """What is similar at a threshold, without what was dismissed."""
+
+    def __init__(self, session: Session, findings: Findings, threshold: float) -> None:
+        import numpy as np
+
+        self.findings = findings
+        self.similar = findings.similar(threshold)
+        self.dismissed = dismissed_now(session, findings.ids)
+        if self.dismissed:
+            one, other = self.similar.left.astype(np.int64), self.similar.right.astype(np.int64)
+            gone = np.isin(one << 32 | other, [a << 32 | b for a, b in self.dismissed])
+            left, right, jaccard = (a[~gone] for a in (self.similar.left, self.similar.right, self.similar.jaccard))
+            self.similar = replace(self.similar, left=left, right=right, jaccard=jaccard)
+        self.label = components(len(findings.ids), self.similar.left, self.similar.right)
+
+    def in_order(self) -> tuple[Any, Any]:
+        """Return the labels of the clusters, the most similar first, then the oldest; and how many pairs each has."""
+        import numpy as np
+
+        count = int(self.label.max(initial=-1)) + 1
+        best = np.zeros(count)
+        np.maximum.at(best, self.label[self.similar.left], self.similar.jaccard)
+        sizes = np.bincount(self.label, minlength=count)
+        first = np.full(count, len(self.label))
+        np.minimum.at(first, self.label, np.arange(len(self.label)))
+        several = np.flatnonzero(sizes > 1)
+        order = several[np.lexsort((first[several], -best[several]))]
+        return order, sizes[order]
+
+    def cut_all(self, standing: dict[int, Stand]) -> list[tuple[list[int], list[tuple[int, list[tuple[int, float]]]]]]:
+        """Return of every cluster its pairs and its stars."""
+        by_label: dict[int, list[int]] = {}
+        for place in standing:
+            by_label.setdefault(int(self.label[place]), []).append(place)
+        return self.cut(by_label, standing, slice(None))
+
+    def cut(
+        self, by_label: dict[int, list[int]], standing: dict[int, Stand], edges: Any
+    ) -> list[tuple[list[int], list[tuple[int, list[tuple[int, float]]]]]]:
+        """Return of each cluster its pairs, and its stars: the place to keep, and places with their similarity."""
+        some = replace(
+            self.similar, left=self.similar.left[edges], right=self.similar.right[edges],
+            jaccard=self.similar.jaccard[edges],
+        )  # fmt: skip
+        best_first = sorted(standing, key=lambda place: standing[place].rank)
+        found: dict[int, list[tuple[int, list[tuple[int, float]]]]] = {label: [] for label in by_label}
+        left_over: set[int] = set(standing)
+        for kept, members in minhash.stars(best_first, some):
+            there = [(place, score) for place, score in members if place in standing]
+            apart = [place for place, _ in there if pair_of(kept, place) in self.dismissed]
+            there = [(place, score) for place, score in there if place not in apart]
+            found[int(self.label[kept])].append((kept, there))
+            left_over -= {kept, *(place for place, _ in there)}
+        for place in sorted(left_over, key=lambda place: standing[place].rank):
+            found[int(self.label[place])].append((place, []))
+        return [
+            (by_label[label], sorted(stars, key=lambda star: (not star[1], standing[star[0]].rank)))
+            for label, stars in found.items()
+        ]
+
+    def star(self, kept: int, members: list[tuple[int, float]], pairs: dict[int, Pair], told: dict[int, Any]) -> Star:
+        """Return a star with its pairs as objects."""
+        other = {}
+        if len(self.findings.elsewhere):
+            at = (self.findings.left == kept) | (self.findings.right == kept)
+            for a, b, score in zip(
+                self.findings.left[at], self.findings.right[at], self.findings.elsewhere[at], strict=True
+            ):
+                other[int(a + b - kept)] = float(score)
+        drawn = [
+            Member(pairs[place], score, fact(told[kept], told[place]), False, other.get(place))
+            for place, score in members[:SHOWN]
+        ]
+        return Star(pairs[kept], drawn, len(members))
+
+
+def pair_of(one: int, other: int) -> tuple[int, int]:
+    return (one, other) if one < other else (other, one)
+
+
+def stands(session: Session, findings: Findings, places: Iterable[int]) -> dict[int, Stand]:
+    """Return how pairs stand now, by place; without those that are trash or say something else than they did."""
+    place_of = {int(findings.ids[place]): int(place) for place in places}
+    stars = mean_stars(session)
+    found = {}
+    columns = "id, fingerprint, status, CAST(tags AS TEXT), trashed"
+    for pair_id, fingerprint, status, tags, trashed in reading.of_ids(session, columns, sorted(place_of)):
+        place = place_of[pair_id]
+        if trashed or int(fingerprint[:16], 16) != findings.prints[place]:
+            continue
+        status = status.decode() if isinstance(status, bytes) else status
+        pinned = tags not in (b"[]", "[]") and PINNED in json.loads(tags)
+        rank = (not pinned, BEST_STATUS[status], -stars.get(pair_id, 0.0), -int(findings.weights[place]), pair_id)
+        found[place] = Stand(pair_id, rank, status)
+    return found
+
+
+def mean_stars(session: Session) -> dict[int, float]:
+    """Return of each pair whose samples were rated how many stars they got."""
+    rated = sa.select(Sample.pair_id, sa.func.avg(Rating.stars)).join(Rating, Rating.sample_id == Sample.id)
+    rated = rated.where(Sample.pair_id.is_not(None), Rating.stars.is_not(None)).group_by(Sample.pair_id)
+    return {pair_id: float(stars) for pair_id, stars in session.execute(rated)}
+
+
+def pairs_of(session: Session, findings: Findings, places: Sequence[int]) -> dict[int, Pair]:
+    """Return pairs as objects, by place."""
+    place_of = {int(findings.ids[place]): place for place in places}
+    found = {}
+    ids = list(place_of)
+    for start in range(0, len(ids), 500):
+        some = sa.select(Pair).options(joinedload(Pair.dataset)).where(Pair.id.in_(ids[start : start + 500]))
+        found.update({place_of[pair.id]: pair for pair in session.scalars(some)})
+    return found

@@ -1,0 +1,88 @@
+"""Texts and columns of very many pairs out of the database: rows as they come, never objects. Knows SQL only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+# What of a pair is compared, as SQL: one column, or two where both must be alike. The first is `neighbours.text_of`.
+TEXTS = {
+    "pair": "question || chr(10) || answer",
+    "question": "question",
+    "answer": "answer",
+    "both": "question, answer",
+}
+SOME = 20_000  # ids in one statement
+
+
+def on_postgresql(session: Session) -> bool:
+    return session.get_bind().dialect.name == "postgresql"
+
+
+@contextmanager
+def snapshot(session: Session) -> Iterator[None]:
+    """Let all reads of the block see the database as it is at the first of them, whatever is written meanwhile."""
+    if session.info.get("writing"):  # nobody else writes then
+        yield
+        return
+    session.rollback()
+    if on_postgresql(session):
+        session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+    try:
+        yield
+    finally:
+        session.rollback()
+
+
+def texts(session: Session, field: str, dataset_id: int | None = None) -> Iterator[tuple[Any, ...]]:
+    """Yield the id and the texts of every pair outside the trash, of one data set or of all, in order of their ids."""
+    return rows(session, f"SELECT id, {TEXTS[field]} FROM pair WHERE NOT trashed{of(dataset_id)} ORDER BY id")
+
+
+def count(session: Session, dataset_id: int | None = None) -> int:
+    """Return how many pairs `texts` yields."""
+    found = session.scalar(sa.text(f"SELECT count(*) FROM pair WHERE NOT trashed{of(dataset_id)}"))
+    return int(found or 0)
+
+
+def of(dataset_id: int | None) -> str:
+    return "" if dataset_id is None else f" AND dataset_id = {int(dataset_id)}"
+
+
+def of_ids(session: Session, columns: str, ids: Sequence[int], where: str = "") -> Iterator[tuple[Any, ...]]:
+    """Yield columns of the pairs of these ids, as far as they are there, in the order of the ids, which ascend."""
+    chosen = "= ANY(%s)" if on_postgresql(session) else "IN (SELECT value FROM json_each(?))"
+    for start in range(0, len(ids), SOME):
+        some = list(ids[start : start + SOME])
+        wanted = some if on_postgresql(session) else json.dumps(some)
+        yield from rows(session, f"SELECT {columns} FROM pair WHERE id {chosen}{where} ORDER BY id", wanted)
+
+
+def rows(session: Session, statement: str, *values: Any) -> Iterator[tuple[Any, ...]]:
+    """Yield rows by the driver's own cursor: SQLAlchemy's rows take as long again as SQLite does.
+
+    On SQLite texts are bytes of UTF-8: whoever hashes them needs no strings.
+    """
+    if on_postgresql(session):
+        streamed = session.connection().exec_driver_sql(
+            statement, values, execution_options={"stream_results": True, "max_row_buffer": 5000}
+        )
+        yield from map(tuple, streamed)
+        return
+    driver: Any = session.connection().connection.driver_connection
+    usual, driver.text_factory = driver.text_factory, bytes  # of the statements that are begun now
+    cursor = driver.execute(statement.replace("chr(10)", "char(10)"), values)
+    try:
+        while some := cursor.fetchmany(1000):
+            # Others may use the connection between two batches, and read strings.
+            driver.text_factory = usual
+            yield from some
+            driver.text_factory = bytes
+    finally:
+        driver.text_factory = usual
+        cursor.close()

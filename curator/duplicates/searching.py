@@ -1,0 +1,301 @@
+"""Search a data set for near-duplicates: texts stream past once, and what looks alike is read again and counted."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from curator import formats, minhash, neighbours
+from curator.duplicates import reading
+from curator.duplicates.findings import Findings, newest_changeset
+from curator.duplicates.near import REVIEW
+from curator.errors import UserError
+from curator.models import Dataset, Pair, now
+from curator.pairs import dataset_named
+
+AUTOMATIC = 0.9  # from here on what is like the pair to keep may go without a look, unless it differs in a fact
+SHINGLE = "char5"
+LOWEST = 0.6
+OTHERWISE = 0.5  # texts below are about something else: contradictions have such answers, boilerplate such questions
+FIELDS = ("pair", "question", "answer", "both")
+# What is looked for: the field that matches, and the one that must not.
+KINDS = {"duplicates": ("pair", ""), "contradictions": ("question", "answer"), "boilerplate": ("answer", "question")}
+STAGES = {"read": "Reading", "group": "Grouping", "compare": "Comparing"}
+PUNCTUATION = bytes(code for code in range(128) if not chr(code).isalnum())
+Progress = Callable[[int, int | None, str], object]
+
+
+def quiet(done: int, total: int | None, message: str) -> None:
+    """Hear of progress, and let it be."""
+
+
+def search(
+    session: Session, dataset: str | None = None, field: str = "pair", threshold: float = REVIEW,
+    shingle: str = SHINGLE, across: bool = False, engine: str = "auto", kind: str = "duplicates",
+    on_progress: Progress = quiet,
+) -> Findings:  # fmt: skip
+    """Return every two pairs outside the trash that are at least that similar, each similarity counted.
+
+    Data sets are searched each by itself; `across` compares all with all, and with a `dataset` what hangs together
+    with one of its pairs is kept. `kind` is one of KINDS: contradictions have questions that match and answers that
+    don't, boilerplate has answers that match and questions that don't. All is read as it was at one moment,
+    whatever is written meanwhile. `on_progress` is told (done, total, what is going on), and what it raises ends the
+    search. Raises UserError where what is asked makes no sense.
+    """
+    field = checked(field, threshold, engine, kind)
+    began = time.monotonic()
+    with reading.snapshot(session):
+        newest = newest_changeset(session)
+        places = [None] if across else [place for place in dataset_ids(session, dataset)]
+        parts = [part(session, place, field, threshold, shingle, engine, on_progress) for place in places]
+        ids, similar, compared = joined(parts)
+        if across and dataset:
+            ids, similar = touching(session, ids, similar, dataset_named(session, dataset).id)
+        ids, similar = involved(ids, similar)
+        prints, weights = weighed(session, ids)
+        elsewhere = (
+            other_text(session, ids, similar, KINDS[kind][1], shingle) if KINDS[kind][1] else similar.jaccard[:0]
+        )
+    found = Findings(
+        kind=kind, dataset=dataset, field=field, shingle=shingle, across=across, threshold=threshold,
+        changeset_id=newest, compared=compared, complete=similar.complete, at=now(), seconds=0.0, ids=ids,
+        prints=prints, weights=weights, left=similar.left, right=similar.right, similarity=similar.jaccard,
+        copy_of=similar.copy_of, elsewhere=elsewhere,
+    )  # fmt: skip
+    if KINDS[kind][1]:
+        found = apart(found)
+    return replace(found, seconds=time.monotonic() - began)
+
+
+def checked(field: str, threshold: float, engine: str, kind: str) -> str:
+    """Return the field that is compared, or raise UserError where what is asked makes no sense."""
+    if kind not in KINDS:
+        raise UserError(f"There is no kind {kind!r}. Take one of {', '.join(KINDS)}.")
+    if field not in FIELDS:
+        raise UserError(f"There is no field {field!r}. Take one of {', '.join(FIELDS)}.")
+    if not LOWEST <= threshold <= 1:
+        raise UserError(f"The threshold {threshold:g} is not between {LOWEST:g} and 1.")
+    if engine not in minhash.ENGINES:
+        raise UserError(f"There is no engine {engine!r}. Take one of {', '.join(minhash.ENGINES)}.")
+    return field if kind == "duplicates" else KINDS[kind][0]
+
+
+def dataset_ids(session: Session, dataset: str | None) -> list[int]:
+    """Return the data sets to be searched: the named one, or each."""
+    if dataset:
+        return [dataset_named(session, dataset).id]
+    return list(session.scalars(sa.select(Dataset.id).order_by(Dataset.id)))
+
+
+def part(
+    session: Session, dataset_id: int | None, field: str, threshold: float, shingle: str, engine: str,
+    on_progress: Progress,
+) -> tuple[Any, minhash.Similar]:  # fmt: skip
+    """Search one data set, or all as one. Return the ids of its pairs, and what is similar by their places."""
+    from array import array
+
+    import numpy as np
+
+    total = reading.count(session, dataset_id)
+    ids = array("q")
+
+    def texts() -> Iterator[Any]:
+        for row in reading.texts(session, field, dataset_id):
+            ids.append(row[0])
+            yield row[1] if len(row) == 2 else row[1:]
+
+    def take(places: Sequence[int]) -> list[Any]:
+        found = reading.of_ids(session, f"id, {reading.TEXTS[field]}", [ids[place] for place in places])
+        return [row[1] if len(row) == 2 else row[1:] for row in found]
+
+    def tell(stage: str, done: int, of: int) -> None:
+        on_progress(done, of or total, STAGES[stage])
+
+    similar = minhash.find_similar(
+        texts(), threshold, shingle, take=take, engine=engine, on_progress=tell,
+        scheme=minhash.choose(threshold, shingle, minhash.nearest_size(total)),
+    )  # fmt: skip
+    return np.array(ids, np.int64), similar
+
+
+def joined(parts: Sequence[tuple[Any, minhash.Similar]]) -> tuple[Any, minhash.Similar, int]:
+    """Return what several searches found as one, and how many pairs they read."""
+    import numpy as np
+
+    starts = np.cumsum([0, *(len(ids) for ids, _ in parts)])[:-1].tolist()
+    both = list(zip(starts, (similar for _, similar in parts), strict=True))
+    none = np.empty(0, np.int64)
+    whole = minhash.Similar(
+        np.concatenate([none, *(similar.left + start for start, similar in both)]),
+        np.concatenate([none, *(similar.right + start for start, similar in both)]),
+        np.concatenate([np.empty(0), *(similar.jaccard for _, similar in both)]),
+        np.concatenate([none, *(similar.copy_of + start for start, similar in both)]),
+        all(similar.complete for _, similar in both),
+    )
+    ids = np.concatenate([none, *(ids for ids, _ in parts)])
+    return ids, whole, len(ids)
+
+
+def touching(session: Session, ids: Any, similar: minhash.Similar, dataset_id: int) -> tuple[Any, minhash.Similar]:
+    """Leave out what does not hang together with a pair of one data set."""
+    import numpy as np
+
+    label = components(len(ids), similar.left, similar.right)
+    ours = np.fromiter((row[0] for row in reading.texts(session, "pair", dataset_id)), np.int64)
+    wanted = np.zeros(len(ids), bool)
+    wanted[label[np.isin(ids, ours)]] = True
+    return ids, some_of(similar, wanted[label[similar.left]])
+
+
+def some_of(similar: minhash.Similar, chosen: Any) -> minhash.Similar:
+    """Return some of what is similar."""
+    return replace(similar, left=similar.left[chosen], right=similar.right[chosen], jaccard=similar.jaccard[chosen])
+
+
+def components(count: int, left: Any, right: Any) -> Any:
+    """Return of each of `count` pairs a number below `count` that all that hang together share."""
+    import numpy as np
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    net = coo_matrix((np.ones(len(left), np.int8), (left, right)), shape=(count, count))
+    return connected_components(net, directed=False)[1]
+
+
+def involved(ids: Any, similar: minhash.Similar) -> tuple[Any, minhash.Similar]:
+    """Leave out the pairs that are like nothing, ids in ascending order."""
+    import numpy as np
+
+    places = np.unique(np.concatenate([similar.left, similar.right]))
+    order = places[np.argsort(ids[places])]
+    new = np.zeros(len(ids), np.int32)
+    new[order] = np.arange(len(order))
+    left, right = new[similar.left], new[similar.right]
+    copy_of = new[similar.copy_of[order]] if len(order) else new[:0]
+    return ids[order], replace(similar, left=left, right=right, copy_of=copy_of)
+
+
+def weighed(session: Session, ids: Any) -> tuple[Any, Any]:
+    """Return of each pair how its fingerprint begins, and how much its answer says: letters, and not all capitals."""
+    import numpy as np
+
+    prints, weights = np.empty(len(ids), np.uint64), np.empty(len(ids), np.int32)
+    for place, (fingerprint, answer) in enumerate(reading.of_ids(session, "fingerprint, answer", ids.tolist())):
+        prints[place] = int(fingerprint[:16], 16)
+        raw = answer if isinstance(answer, bytes) else answer.encode()
+        weights[place] = 2 * len(raw.translate(None, PUNCTUATION)) + (not raw.isupper())
+    return prints, weights
+
+
+def other_text(session: Session, ids: Any, similar: minhash.Similar, field: str, shingle: str) -> Any:
+    """Return of every two similar pairs how similar their other texts are."""
+    import numpy as np
+
+    found = np.empty(len(similar.left))
+    order = np.lexsort((similar.right, similar.left))
+    for start in range(0, len(order), 5000):
+        some = order[start : start + 5000]
+        places = np.unique(np.concatenate([similar.left[some], similar.right[some]]))
+        texts = dict(reading.of_ids(session, f"id, {reading.TEXTS[field]}", ids[places].tolist()))
+        for edge in some.tolist():
+            one, other = (texts[int(ids[side[edge]])] for side in (similar.left, similar.right))
+            found[edge] = minhash.scores(one, [other], shingle)[0]
+    return found
+
+
+def apart(found: Findings) -> Findings:
+    """Leave out what is similar in the other text too. No pair stands for its copies: they are none in that text."""
+    import numpy as np
+
+    chosen = found.elsewhere < OTHERWISE
+    similar = minhash.Similar(found.left[chosen], found.right[chosen], found.similarity[chosen],
+                              np.arange(len(found.ids)), found.complete)  # fmt: skip
+    places = np.unique(np.concatenate([similar.left, similar.right]))
+    ids, fewer = involved(found.ids, similar)
+    return replace(
+        found, ids=ids, prints=found.prints[places], weights=found.weights[places], left=fewer.left,
+        right=fewer.right, similarity=fewer.jaccard, copy_of=fewer.copy_of, elsewhere=found.elsewhere[chosen],
+    )  # fmt: skip
+
+
+def judge(
+    session: Session, findings: Findings, threshold: float = AUTOMATIC, on_progress: Progress = quiet
+) -> Findings:
+    """Return findings with the facts in which pairs differ that are at least that similar."""
+    import numpy as np
+
+    chosen = np.flatnonzero(findings.similarity >= threshold)
+    facts: dict[tuple[int, int], str] = {}
+    for start in range(0, len(chosen), 2000):
+        some = chosen[start : start + 2000]
+        left, right = findings.left[some].tolist(), findings.right[some].tolist()
+        told = said(session, findings.ids, sorted({*left, *right}))
+        for one, other in zip(left, right, strict=True):
+            why = fact(told.get(one), told.get(other))
+            if why:
+                facts[one, other] = why
+        on_progress(start + len(some), len(chosen), "Comparing facts")
+    return replace(findings, facts=facts, judged_from=threshold)
+
+
+Said = tuple[str, str, str]
+
+
+def said(session: Session, ids: Any, places: Sequence[int]) -> dict[int, Said]:
+    """Return by place what pairs say: question and answer, the system message, the earlier turns."""
+    place_of = {int(ids[place]): place for place in places}
+    columns = "id, question || chr(10) || answer, system, CAST(history AS TEXT)"
+    rows = reading.of_ids(session, columns, sorted(place_of))
+    return {place_of[row[0]]: tuple(map(as_text, row[1:])) for row in rows}  # type: ignore[misc]
+
+
+def as_text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def fact(one: Said | None, other: Said | None) -> str | None:
+    """Return why two pairs may state different facts, as half a sentence; None where they don't."""
+    if one is None or other is None:
+        return "it is gone"
+    if one[1] != other[1]:
+        return "another system message"
+    if one[2] != other[2] and json.loads(one[2]) != json.loads(other[2]):
+        return "other turns before it"
+    return minhash.differs_in_fact(one[0], other[0])
+
+
+@dataclass(frozen=True)
+class Match:
+    """A pair that says what a file says, which it should not know."""
+
+    pair_id: int
+    line: int
+    similarity: float
+    text: str  # of the file
+
+
+def search_against(
+    session: Session, path: Path | str, dataset: str | None = None, field: str = "question",
+    threshold: float = REVIEW, shingle: str = SHINGLE, engine: str = "auto", on_progress: Progress = quiet,
+) -> list[Match]:  # fmt: skip
+    """Return the pairs that say what a row of a file says, such as a benchmark that must stay unseen, in their order.
+
+    The file is any that `formats.read` takes. Each pair comes with the row most like it. Raises UserError as `search`
+    does, and where the file holds nothing to compare.
+    """
+    raise NotImplementedError
+
+
+def similar(pairs: Sequence[Pair], threshold: float = AUTOMATIC) -> minhash.Similar:
+    """Return which pairs, by their place, say nearly the same, and how much."""
+    return minhash.find_similar([neighbours.text_of(pair.question, pair.answer) for pair in pairs], threshold, SHINGLE)
+
+
+_ = formats

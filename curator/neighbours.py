@@ -1,0 +1,271 @@
+"""Which stored pairs may be like a text: an index of the bands of every pair outside the trash.
+
+Written by `history` in the pair's own transaction. What it proposes still has to be counted: it knows no similarity.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from curator import minhash
+from curator.errors import Conflict, UserError
+from curator.models import Pair, writing
+
+# Another shingle or other bands make another index: the one that is stored says which it was made with.
+SCHEME = minhash.stored()
+HELD = 1_000_000  # pairs whose keys are held before they are written: 80 bytes each
+WRITTEN = 200_000  # rows by one statement, and by one transaction where the index is built anew
+PROPOSED = 50  # pairs that one band of a text proposes at most: a crowd of copies needs no more
+Change = tuple[int, str | None, str | None]
+Progress = Callable[[int, int | None, str], object]
+
+
+class NotIndexed(UserError):
+    """The index is missing, or was made by another Curator."""
+
+    def __init__(self) -> None:
+        super().__init__("The index of near-duplicates has to be built. Do it with: flask init-db")
+
+
+def text_of(question: str, answer: str) -> str:
+    """Return the text of a pair that is compared."""
+    return f"{question}\n{answer}"
+
+
+def is_current(session: Session, hold: bool = False) -> bool:
+    """Return whether the index is whole and of this Curator's scheme; `hold` keeps PostgreSQL from building it now."""
+    share = " FOR SHARE" if hold and on_postgresql(session) else ""
+    return session.connection().exec_driver_sql(f"SELECT scheme FROM pair_band_scheme{share}").scalar() == SCHEME.id
+
+
+def on_postgresql(session: Session) -> bool:
+    return session.get_bind().dialect.name == "postgresql"
+
+
+def forget(connection: sa.Connection) -> None:
+    """Let the index be known as missing, where pairs were written past it."""
+    connection.execute(sa.text("UPDATE pair_band_scheme SET scheme = ''"))
+
+
+def note(session: Session, changes: Iterable[Change]) -> None:
+    """Take what became of pairs: the id, the text it had, the text it has; None for a text in the trash or nowhere."""
+    differing = [change for change in changes if change[1] != change[2]]
+    if differing:
+        with holding(session) as held:
+            held.take(differing)
+
+
+@contextmanager
+def holding(session: Session) -> Iterator[Held]:
+    """Hold what is noted in the block, and write it down at its end, in the order of the keys.
+
+    So an import of a million pairs goes through the index once, not once for every few thousand.
+    """
+    outer: Held | None = session.info.get("neighbours")
+    held = session.info["neighbours"] = outer or Held(session)
+    try:
+        yield held
+        if outer is None:
+            held.flush()
+    finally:
+        if outer is None:
+            del session.info["neighbours"]
+
+
+class Held:
+    """Keys that are to be entered and removed, as arrays."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.is_current = is_current(session, hold=True)
+        self.come: list[tuple[Any, Any]] = []
+        self.gone: list[tuple[Any, Any]] = []
+        self.count = 0
+        self.newest = 0  # the highest id whose keys are held
+
+    def take(self, changes: Sequence[Change]) -> None:
+        """Hold the keys of changed pairs."""
+        import numpy as np
+
+        if not self.is_current:
+            return
+        if min(pair_id for pair_id, _, _ in changes) <= self.newest:
+            self.flush()  # one of them may be held, and what went last must stay
+        for place, into in ((1, self.gone), (2, self.come)):
+            some = [(change[0], change[place]) for change in changes if change[place] is not None]
+            if some:
+                ids, texts = zip(*some, strict=True)
+                into.append((np.array(ids, np.int64), minhash.band_arrays(texts, SCHEME)))
+                self.count += len(ids)
+        self.newest = max(self.newest, *(pair_id for pair_id, _, _ in changes))
+        if self.count >= HELD:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write down what is held."""
+        for pieces, work in ((self.gone, remove), (self.come, enter)):
+            if pieces:
+                work(self.session, rows_of(pieces))
+            pieces.clear()
+        self.count = self.newest = 0
+
+
+Rows = Iterator[tuple[list[int], list[int]]]
+
+
+def rows_of(pieces: Sequence[tuple[Any, Any]]) -> Rows:
+    """Yield keys and ids of the index, some at a time, in its order."""
+    import numpy as np
+
+    ids = np.concatenate([some for some, _ in pieces])
+    filled = np.concatenate([full for _, (_, full) in pieces])
+    ids = ids[filled]
+    bands = [keys for _, (keys, _) in pieces]
+    for band in range(SCHEME.bands):
+        key = np.concatenate([keys[:, band] for keys in bands])[filled]
+        order = np.lexsort((ids, key))
+        for start in range(0, len(order), WRITTEN):
+            some = order[start : start + WRITTEN]
+            yield (key[some].astype(np.int64) | band << 32).tolist(), ids[some].tolist()
+
+
+def enter(session: Session, rows: Rows) -> None:
+    """Add rows to the index."""
+    connection = session.connection()
+    for keys, ids in rows:
+        if on_postgresql(session):
+            statement = "INSERT INTO pair_band SELECT * FROM unnest(%s::bigint[], %s::int[]) ON CONFLICT DO NOTHING"
+            connection.exec_driver_sql(statement, (keys, ids))
+        else:
+            statement = "INSERT OR IGNORE INTO pair_band (key, pair_id) VALUES (?, ?)"
+            connection.exec_driver_sql(statement, list(zip(keys, ids, strict=True)))
+
+
+def remove(session: Session, rows: Rows) -> None:
+    """Take rows out of the index."""
+    connection = session.connection()
+    for keys, ids in rows:
+        if on_postgresql(session):
+            statement = ("DELETE FROM pair_band USING unnest(%s::bigint[], %s::int[]) AS gone (key, pair_id) "
+                         "WHERE pair_band.key = gone.key AND pair_band.pair_id = gone.pair_id")  # fmt: skip
+            connection.exec_driver_sql(statement, (keys, ids))
+        else:
+            statement = "DELETE FROM pair_band WHERE key = ? AND pair_id = ?"
+            connection.exec_driver_sql(statement, list(zip(keys, ids, strict=True)))
+
+
+def enter_stored(session: Session, first: int, last: int) -> None:
+    """Note pairs that were just written by their numbers, where their texts never passed through Python."""
+    statement = sa.text("SELECT id, question, answer FROM pair WHERE id BETWEEN :first AND :last AND NOT trashed")
+    rows = session.execute(statement, {"first": first, "last": last})
+    for some in rows.partitions(5000):
+        note(session, [(pair_id, None, text_of(question, answer)) for pair_id, question, answer in some])
+
+
+def candidates(session: Session, texts: Sequence[str], most: int = PROPOSED) -> list[list[int]]:
+    """Return for each text the ids of pairs that share a band with it, those that share the most first.
+
+    A band proposes at most `most` pairs. Raises NotIndexed.
+    """
+    if not is_current(session):
+        raise NotIndexed
+    bands = minhash.band_keys(texts, SCHEME)
+    wanted = sorted({key for keys in bands for key in keys})
+    connection = session.connection()
+    found: dict[int, list[int]] = {}
+    for start in range(0, len(wanted), WRITTEN):
+        some = wanted[start : start + WRITTEN]
+        if on_postgresql(session):
+            statement = (
+                "SELECT wanted.key, array_agg(near.pair_id) FROM unnest(%s::bigint[]) AS wanted (key) CROSS JOIN "
+                "LATERAL (SELECT pair_id FROM pair_band WHERE key = wanted.key ORDER BY pair_id LIMIT %s) AS near "
+                "GROUP BY wanted.key"
+            )
+            found.update(tuple(row) for row in connection.exec_driver_sql(statement, (some, most)))
+        else:
+            statement = (
+                "SELECT value, (SELECT group_concat(pair_id) FROM (SELECT pair_id FROM pair_band WHERE key = value "
+                "LIMIT ?)) FROM json_each(?)"
+            )
+            rows = connection.exec_driver_sql(statement, (most, json.dumps(some)))
+            found.update((key, [int(pair_id) for pair_id in ids.split(",")]) for key, ids in rows if ids)
+    return [
+        [pair_id for pair_id, _ in Counter(i for key in keys for i in found.get(key, ())).most_common()]
+        for keys in bands
+    ]
+
+
+def rebuild(session: Session, on_progress: Progress = lambda done, total, message: None) -> int:
+    """Build the index anew of all pairs outside the trash. Return how many there are.
+
+    Others may write meanwhile, as each transaction is short: what they change is entered at the end, and until then
+    nothing is proposed. Raises Conflict where somebody else began to build it after us.
+    """
+    import numpy as np
+
+    building = f"building {uuid4()}"
+    with writing(session):
+        session.execute(sa.text("DELETE FROM pair_band"))
+        session.execute(sa.text("UPDATE pair_band_scheme SET scheme = :building"), {"building": building})
+    total = session.scalar(sa.text("SELECT count(*) FROM pair WHERE NOT trashed")) or 0
+    pieces, seen, done = [], [], 0
+    for ids, revisions, texts in live_pairs(session):
+        pieces.append((ids, minhash.band_arrays(texts, SCHEME)))
+        seen.append(revisions)
+        done += len(ids)
+        on_progress(done, total, "Reading for the index")
+    session.rollback()
+    entered = 0
+    for rows in rows_of(pieces) if pieces else ():
+        with writing(session):
+            still_ours(session, building)
+            enter(session, iter([rows]))
+        entered += len(rows[0])
+        on_progress(entered // SCHEME.bands, done, "Writing the index")
+    with writing(session):
+        still_ours(session, building)
+        ids, revisions = (np.concatenate(some) if pieces else np.empty(0, np.int64) for some in (
+            [ids for ids, _ in pieces], seen))  # fmt: skip
+        live = session.execute(sa.text("SELECT id, revision FROM pair WHERE NOT trashed ORDER BY id")).all()
+        now = np.array([tuple(row) for row in live], np.int64).reshape(-1, 2)
+        place = np.searchsorted(now[:, 0], ids)
+        there = place < len(now)
+        there[there] = (now[place[there]] == np.stack([ids, revisions], axis=1)[there]).all(axis=1)
+        if pieces and not there.all():
+            keys, filled = (np.concatenate(some) for some in zip(*(both for _, both in pieces), strict=True))
+            remove(session, rows_of([(ids[~there], (keys[~there], filled[~there]))]))
+        session.execute(sa.text("UPDATE pair_band_scheme SET scheme = :scheme"), {"scheme": SCHEME.id})
+        changed = np.setdiff1d(now[:, 0], ids[there]).tolist()
+        with holding(session):
+            for start in range(0, len(changed), 500):
+                some = sa.select(Pair.id, Pair.question, Pair.answer).where(Pair.id.in_(changed[start : start + 500]))
+                note(session, [(i, None, text_of(question, answer)) for i, question, answer in session.execute(some)])
+    return len(now)
+
+
+def live_pairs(session: Session) -> Iterator[tuple[Any, Any, list[str]]]:
+    """Yield ids, revisions and texts of the pairs outside the trash, some at a time."""
+    import numpy as np
+
+    last = 0
+    some = sa.text("SELECT id, revision, question, answer FROM pair WHERE id > :last AND NOT trashed ORDER BY id "
+                   "LIMIT 5000")  # fmt: skip
+    while rows := session.execute(some, {"last": last}).all():
+        ids, revisions, questions, answers = zip(*rows, strict=True)
+        yield np.array(ids, np.int64), np.array(revisions, np.int64), list(map(text_of, questions, answers))
+        last = ids[-1]
+
+
+def still_ours(session: Session, building: str) -> None:
+    """Raise Conflict where somebody else builds the index by now; else nobody does until this transaction ends."""
+    ours = sa.text("UPDATE pair_band_scheme SET scheme = scheme WHERE scheme = :building")
+    if not session.execute(ours, {"building": building}).rowcount:  # type: ignore[attr-defined]
+        raise Conflict("The index of near-duplicates is being built elsewhere. Wait until that is done.")
