@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pyarrow.parquet
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from curator import create_app, database, exports, imports, pairs, text, versions
 from curator.errors import UserError
-from curator.formats import FORMATS, KINDS, encode, read, writing
+from curator.formats import FORMATS, KINDS, encode, read, to_line, writing
 from curator.formats.converting import Conversion
-from curator.formats.writing import COLUMNS, neutralise, restore
+from curator.formats.writing import COLUMNS, chat_of, encode_examples, neutralise, restore
 from curator.models import Pair
 from curator.search import Selection
 
@@ -29,6 +29,19 @@ def test_a_line_is_openai_messages_and_nothing_else(session, make_pair):
         '{"messages": [{"role": "system", "content": "Kurz."}, {"role": "user", "content": "Wo? 👋"}, '
         '{"role": "assistant", "content": "Hier."}]}\n'
     )
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=2, max_size=6), max_size=4))
+@example([["%s <0>", '"<1>"']])
+def test_lines_of_many_chats_are_the_bytes_of_one_line_each(format, said):
+    """They are not encoded one by one; control characters, quotes, "%s" and "<0>" must not show that."""
+    # An odd number of texts begins with a system message.
+    roles = [("system",) * (len(texts) % 2) + ("user", "assistant") * (len(texts) // 2) for texts in said]
+    examples = [(number, *one) for number, one in enumerate(zip(roles, said, strict=True))]
+    lines = [to_line(chat_of(*one), format) for _, *one in examples]
+    assert b"".join(encode_examples([examples[:2], examples[2:]], format)) == "".join(lines).encode()
 
 
 def test_rejected_and_trashed_pairs_stay_out_and_drafts_are_counted(session, make_pair):
@@ -54,7 +67,7 @@ def test_the_same_selection_gives_the_same_bytes_in_another_process(session, mak
 
 def test_a_csv_keeps_what_a_pair_holds(session, make_pair):
     make_pair('Say "hi", now?', "a\nb", system="s", earlier=[{"role": "user", "content": "é"}], tags=["x", "y"])
-    table = b"".join(encode(exports.fields(session, Selection(), "table"), "csv", COLUMNS["table"])).decode()
+    table = b"".join(exports.pieces(session, Selection(), "table", "csv")).decode()
     header, row = table.split("\r\n", 1)
     assert header == "_pair,id,system,history,question,answer,status,tags,source,notes"
     assert row == '1,,s,"[{""role"": ""user"", ""content"": ""é""}]","Say ""hi"", now?","a\nb",draft,"x, y",,\r\n'
@@ -64,7 +77,7 @@ def test_an_exported_table_comes_back_to_the_pairs_it_came_from(session, write):
     """The number of a pair used to be read as the source's own key, and changed whichever pair had that key."""
     rows = "".join(f"k{i},Question {i}?,Answer {i}.\n" for i in range(3)) + "2,Question two?,Answer two.\n"
     imports.apply(session, write("a.csv", "id,question,answer\n" + rows), by="ada")
-    table = b"".join(encode(exports.fields(session, Selection(), "table"), "csv", COLUMNS["table"]))
+    table = b"".join(exports.pieces(session, Selection(), "table", "csv"))
     assert imports.plan(session, write("same.csv", table)).identical == 4
     done = imports.apply(session, write("b.csv", table.replace(b"Answer 1.", b"Answer one.")), by="ada")
     assert (done.new, done.changed, done.identical) == (0, 1, 3)
@@ -191,6 +204,15 @@ def test_a_database_of_a_selection_is_opened_by_curator_again(session, make_pair
         assert (pair.fingerprint, pairs.datasets(copy)) == (kept.fingerprint, [("support", 1)])
         assert exports.count(copy, Selection(query="kept")).lines == 1
     database.engine(copied).dispose()
+
+
+def test_either_engine_gives_the_same_bytes(either, session, make_pair):
+    earlier = [{"role": "user", "content": "„Wo“?\n"}, {"role": "assistant", "content": "Da\u2028."}]
+    for number in range(3):
+        make_pair(f"{number}?", '"Hier"', system="Kurz." * number, earlier=earlier * number, tags=["x"])
+    versions.freeze(session, Selection(), by="ada", shares={"train": 1})
+    written = "".join(to_line(text.messages(p.question, p.answer, p.system, p.history)) for p in pairs_of(session))
+    assert "".join(exports.lines(session, Selection())) == "".join(exports.version_lines(session, 1)) == written
 
 
 def test_a_database_comes_from_either_engine(either, session, make_pair, tmp_path):

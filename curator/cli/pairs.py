@@ -212,12 +212,10 @@ def export(
         say(f"{count_of(len(rows), 'line')}.")
         return
     if number is not None:
-        pieces = encode(exports.version_fields(session, number, split, shape, seen), kind, COLUMNS[shape])
+        write(exports.version_pieces(session, number, split, shape, kind, seen), output)
     else:
-        pieces = encode(exports.fields(session, selection, shape, seen), kind, COLUMNS[shape])
-    write(pieces, output)
-    drafts = exports.count(session, selection).drafts if number is None else 0
-    note = f", {drafts:,} of them drafts that nobody approved yet" if drafts else ""
+        write(exports.pieces(session, selection, shape, kind, seen), output)
+    note = f", {seen.drafts:,} of them drafts that nobody approved yet" if seen.drafts else ""
     say(f"{count_of(seen.examples, 'line')}{note}.")
     say_preflight(seen)
 
