@@ -31,7 +31,6 @@ from curator.formats.writing import (
     checked_format,
     encode_examples,
     said,
-    to_fields,
 )
 from curator.models import Changeset, Dataset, Line, Pair, VersionLine, make_sessions, open_engine, writing
 from curator.search import Selection
@@ -158,15 +157,16 @@ def batches(session: Session, statement: sa.Executable) -> Iterator[Sequence[Any
 
 def table(session: Session, selection: Selection, seen: Report | None, limit: int | None) -> Iterator[Fields]:
     """Yield all that a person gave each pair of a selection, in id order."""
-    columns = [Pair.id, Pair.key, *(getattr(Pair, name) for name in TABLE_COLUMNS if name not in ("_pair", "id"))]
+    names = {"_pair": "id", "id": "key"}
+    columns = [getattr(Pair, names.get(name, name)) for name in TABLE_COLUMNS]
     where = search.conditions(session, exportable(selection))
-    statement = sa.select(*columns).where(*where).order_by(Pair.id).limit(limit)
-    for pair in session.execute(statement.execution_options(yield_per=BATCH)):
-        chat = text.messages(pair.question, pair.answer, pair.system, pair.history)
+    for batch in batches(session, sa.select(*columns).where(*where).order_by(Pair.id).limit(limit)):
+        rows: list[Fields] = [dict(zip(TABLE_COLUMNS, row, strict=True)) for row in batch]
         if seen:
-            seen.add([(pair.id, *said(chat))])
-            seen.drafts += pair.status == "draft"
-        yield to_fields(pair, pair.id, chat, TABLE)
+            chats = [(r["_pair"], text.messages(r["question"], r["answer"], r["system"], r["history"])) for r in rows]
+            seen.add([(number, *said(chat)) for number, chat in chats])
+            seen.drafts += [r["status"] for r in rows].count("draft")
+        yield from rows
 
 
 def write_file(pieces: Iterable[str | bytes], path: Path) -> str:

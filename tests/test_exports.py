@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from curator import create_app, database, exports, imports, pairs, text, versions
+from curator import create_app, database, exports, history, imports, pairs, text, versions
 from curator.errors import UserError
 from curator.formats import FORMATS, KINDS, encode, read, to_line, writing
 from curator.formats.converting import Conversion
@@ -69,8 +69,8 @@ def test_a_csv_keeps_what_a_pair_holds(session, make_pair):
     make_pair('Say "hi", now?', "a\nb", system="s", earlier=[{"role": "user", "content": "é"}], tags=["x", "y"])
     table = b"".join(exports.pieces(session, Selection(), "table", "csv")).decode()
     header, row = table.split("\r\n", 1)
-    assert header == "_pair,id,system,history,question,answer,status,tags,source,notes"
-    assert row == '1,,s,"[{""role"": ""user"", ""content"": ""é""}]","Say ""hi"", now?","a\nb",draft,"x, y",,\r\n'
+    assert header == "_pair,id,system,history,question,answer,rejected,status,tags,source,notes,meta"
+    assert row == '1,,s,"[{""role"": ""user"", ""content"": ""é""}]","Say ""hi"", now?","a\nb",,draft,"x, y",,,\r\n'
 
 
 def test_an_exported_table_comes_back_to_the_pairs_it_came_from(session, write):
@@ -87,6 +87,34 @@ def test_an_exported_table_comes_back_to_the_pairs_it_came_from(session, write):
 def pairs_of(session):
     """Return the pairs there are, in order."""
     return list(session.query(Pair).order_by(Pair.id))
+
+
+KEPT = [
+    {"question": "=1+1?", "answer": "'=2", "rejected": "-3", "id": "k1", "source": "@desk", "notes": "+1\r\n",
+     "tags": ["a, b", "[c]"], "status": "approved", "system": "Kurz. 👋",
+     "history": [{"role": "user", "content": "שלום"}, {"role": "assistant", "content": '"Hi"'}],
+     "=score": 0.5, "big": 2**70, "url2": "=HYPERLINK()", "deep": {"a": [None, True, {"b": "\u2028"}]}},
+    {"question": "Plain?", "answer": "Yes."},
+    {"question": "Nested?", "answer": "Yes.", "meta": {"meta": {"of": "meta"}, "empty": "", "none": None}},
+    {"question": "Text?", "answer": "Yes.", "meta": "no object"},
+    {"question": "Twice?", "answer": "Yes.", "score": 1, "meta": {"score": 2}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_that_a_pair_holds_comes_back_from_a_table(session, write, kind):
+    """The rejected answer and the fields that no shape knows used to be left behind."""
+    imports.apply(session, write("a.jsonl", "".join(json.dumps(row) + "\n" for row in KEPT)), by="ada", dataset="a")
+    table = b"".join(exports.pieces(session, Selection(dataset="a"), "table", kind))
+    imports.apply(session, write(f"b.{kind}", table), by="ada", dataset="b")
+    names = [name for name in history.FIELDS if name not in ("dataset_id", "revision")]
+    before, after = ([[getattr(p, name) for name in names] for p in pairs_of(session) if p.dataset.name == place]
+                     for place in ("a", "b"))  # fmt: skip
+    assert after == before and len(before) == 5
+    assert [pair.meta for pair in pairs_of(session)[1:5]] == [
+        {}, {"meta": {"of": "meta"}, "empty": "", "none": None}, {"meta": "no object"},
+        {"score": 1, "meta": {"score": 2}},
+    ]  # fmt: skip
 
 
 def test_a_pair_that_a_shape_cannot_hold_is_named(session, make_pair):

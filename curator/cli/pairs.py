@@ -207,6 +207,8 @@ def export(
             say(f"Train on it with: python -m trainer run {output}")
         return
     if ratings:
+        if selection != Selection() or number is not None:
+            raise UserError("Ratings are exported whole. Leave out --version and the selection of pairs.")
         rows = list(reviews.preferences(session) if ratings == "dpo" else reviews.judgements(session))
         write(encode(rows, kind, COLUMNS[ratings]), output)
         say(f"{count_of(len(rows), 'line')}.")

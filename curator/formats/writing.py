@@ -24,11 +24,11 @@ Example = tuple[int, Roles, Sequence[str]]  # a chat with what to call it by: it
 
 KINDS = {"jsonl": "one JSON object a line", "csv": "a table for spreadsheets", "parquet": "typed columns, compressed"}
 BATCH = 500  # rows encoded, written and hashed together; more gains nothing
-ROW_GROUP = 10_000  # rows of a Parquet file in memory at a time
+ROW_GROUP = 5_000  # rows of a Parquet file in memory at a time
 
 # What a column holds: a cell of CSV and a type of Parquet are made from it.
 TEXT, NUMBER, TRUTH, WORDS = "text", "number", "truth", "words"
-MESSAGES, TURNS, EXCHANGES = "messages", "turns", "exchanges"
+MESSAGES, TURNS, EXCHANGES, OBJECT = "messages", "turns", "exchanges", "object"
 Columns = Mapping[str, str]
 
 
@@ -99,11 +99,11 @@ FORMATS: dict[str, Format] = {
 }
 # All that a person gave a pair; what a CSV is unless another shape is asked for. Not a shape of a chat alone.
 TABLE = "table"
-ABOUT_TABLE = "spreadsheets; with status, tags and notes, and Curator reads it back"
+ABOUT_TABLE = "spreadsheets; with status, tags, notes and all other fields, and Curator reads it back"
 # `_pair` is for the eye: an import passes over it. `id` is the source's own key, by which an import finds the pair.
 TABLE_COLUMNS: Columns = {
     "_pair": NUMBER, "id": TEXT, "system": TEXT, "history": MESSAGES, "question": TEXT, "answer": TEXT,
-    "status": TEXT, "tags": WORDS, "source": TEXT, "notes": TEXT,
+    "rejected": TEXT, "status": TEXT, "tags": WORDS, "source": TEXT, "notes": TEXT, "meta": OBJECT,
 }  # fmt: skip
 # What is learnt from ratings, in TRL's words.
 RATINGS: dict[str, Columns] = {
@@ -284,9 +284,9 @@ def restored(fields: dict[str, str]) -> Fields:
 
 def value(cell: str, holds: str) -> Any:
     """Return what a cell of our CSV holds; one that a spreadsheet spoilt stays a text, to be refused as such."""
-    if holds in (MESSAGES, TURNS, EXCHANGES) or (holds == WORDS and cell.startswith("[")):
+    if holds in (MESSAGES, TURNS, EXCHANGES, OBJECT) or (holds == WORDS and cell.startswith("[")):
         try:
-            return json.loads(cell) if cell else []
+            return json.loads(cell) if cell else None
         except (ValueError, RecursionError):
             return cell
     return restore(cell)
@@ -301,9 +301,12 @@ def parquet_bytes(rows: Iterable[Fields], columns: Columns) -> Iterator[bytes]:
     import pyarrow.parquet as pq
 
     schema = arrow_schema(columns)
+    objects = [name for name, holds in columns.items() if holds == OBJECT]
     sink = Pieces()
     with pq.ParquetWriter(pa.PythonFile(sink, mode="w"), schema, compression="zstd") as writer:
         for group in batched(rows, ROW_GROUP):
+            for name in objects:  # their fields differ from row to row, which no type of Parquet allows
+                group = [fields | {name: encode_json(fields[name]) if fields[name] else None} for fields in group]
             writer.write_table(pa.Table.from_pylist(group, schema=schema))
             yield sink.taken()
     yield sink.taken()
@@ -316,6 +319,7 @@ def arrow_schema(columns: Columns) -> Any:
     text = pa.string()
     types = {
         TEXT: text,
+        OBJECT: text,
         NUMBER: pa.int64(),
         TRUTH: pa.bool_(),
         WORDS: pa.list_(text),
