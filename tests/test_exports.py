@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pyarrow.parquet
@@ -16,7 +15,6 @@ from hypothesis import strategies as st
 from curator import create_app, database, exports, history, imports, pairs, text, versions
 from curator.errors import UserError
 from curator.formats import FORMATS, KINDS, encode, read, to_line, writing
-from curator.formats.converting import Conversion
 from curator.formats.writing import COLUMNS, chat_of, encode_examples, neutralise, restore
 from curator.models import Pair
 from curator.search import Selection
@@ -302,62 +300,3 @@ def test_neutralising_has_an_exact_inverse(text):
 def test_an_apostrophe_in_another_ones_csv_is_left_alone(write):
     (record,) = read(write("faq.csv", "question,answer\n'=1,'+2\n"))
     assert record.fields == {"question": "'=1", "answer": "'+2"}
-
-
-# Round trips: what was exported is imported as it was.
-
-AWKWARD = [
-    "=SUM(A1)", "'=1", "-", "@x", "\t1", "a\r\nb", "\rc", 'say "hi", now', "👩‍👩‍👧", "שלום, עולם", "[1]", "{}", " x ",
-    "null",
-]  # fmt: skip
-letters = st.characters(exclude_categories=["Cs", "Cc"])
-texts = st.sampled_from(AWKWARD) | st.text(letters, min_size=1, max_size=30).filter(str.strip)
-
-
-@st.composite
-def chats(draw):
-    """A system message or none, up to two earlier exchanges, a question and its answer."""
-    system = draw(st.just("") | texts)
-    said = draw(st.lists(texts, min_size=2, max_size=6).filter(lambda said: len(said) % 2 == 0))
-    turns = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(said)]
-    return [{"role": "system", "content": system}, *turns] if system else turns
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("format", FORMATS)
-@settings(max_examples=40, deadline=None)
-@given(st.lists(chats(), min_size=1, max_size=3))
-def test_every_field_of_every_format_is_read_again_as_it_was_written(format, kind, exported):
-    rows = [FORMATS[format].fields(chat) for chat in exported]
-    data = b"".join(encode(rows, kind, COLUMNS[format]))
-    if kind == "parquet":
-        again = pyarrow.parquet.read_table(pyarrow.BufferReader(data)).to_pylist()
-    else:
-        again = [record.fields for record in read_bytes(data, kind)]
-    assert [filled(fields) for fields in again] == [filled(fields) for fields in rows]
-
-
-@pytest.mark.parametrize("kind", ["jsonl", "csv"])
-@pytest.mark.parametrize("format", ["messages", "qa"])
-@settings(max_examples=40, deadline=None)
-@given(st.lists(chats(), min_size=1, max_size=3))
-def test_what_is_exported_is_imported_as_it_was(format, kind, exported):
-    rows = (FORMATS[format].fields(chat) for chat in exported)
-    data = b"".join(encode(rows, kind, COLUMNS[format]))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"pairs.{kind}"
-        path.write_bytes(data)
-        assert list(Conversion(read(path))) == [{"messages": chat} for chat in exported]
-
-
-def read_bytes(data, kind):
-    """Return the records of a file that holds these bytes."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"pairs.{kind}"
-        path.write_bytes(data)
-        return list(read(path))
-
-
-def filled(fields):
-    """Return the fields that hold something: a table has a cell for those that don't."""
-    return {name: value for name, value in fields.items() if value not in ("", [], None)}
