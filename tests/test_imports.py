@@ -12,8 +12,6 @@ import sqlalchemy as sa
 
 from curator import create_app, database, exports, history, imports, pairs, reviews, search
 from curator.errors import UserError
-from curator.formats import encode
-from curator.formats.writing import COLUMNS
 from curator.models import Changeset, Pair
 from curator.search import Selection
 
@@ -97,7 +95,7 @@ def test_what_goes_in_comes_out_byte_for_byte(session, write):
     imports.apply(session, write("p.jsonl", "".join(json.dumps(line) + "\n" for line in lines)), by="ada")
     chats = [json.loads(line)["messages"] for line in exports.lines(session, Selection())]
     assert [(c[0]["content"], c[1]["content"]) for c in chats] == [(p["question"], p["answer"]) for p in lines]
-    table = encode(exports.fields(session, Selection(), "table"), "csv", COLUMNS["table"])
+    table = exports.pieces(session, Selection(), "table", "csv")
     again = write("again.csv", b"".join(table))
     assert imports.plan(session, again).identical == len(texts)
 

@@ -215,17 +215,17 @@ def export(
             say(f"Train on it with: python -m trainer run {output}")
         return
     if ratings:
+        if selection != Selection() or number is not None:
+            raise UserError("Ratings are exported whole. Leave out --version and the selection of pairs.")
         rows = list(reviews.preferences(session) if ratings == "dpo" else reviews.judgements(session))
         write(encode(rows, kind, COLUMNS[ratings]), output)
         say(f"{count_of(len(rows), 'line')}.")
         return
     if number is not None:
-        pieces = encode(exports.version_fields(session, number, split, shape, seen), kind, COLUMNS[shape])
+        write(exports.version_pieces(session, number, split, shape, kind, seen), output)
     else:
-        pieces = encode(exports.fields(session, selection, shape, seen), kind, COLUMNS[shape])
-    write(pieces, output)
-    drafts = exports.count(session, selection).drafts if number is None else 0
-    note = f", {drafts:,} of them drafts that nobody approved yet" if drafts else ""
+        write(exports.pieces(session, selection, shape, kind, seen), output)
+    note = f", {seen.drafts:,} of them drafts that nobody approved yet" if seen.drafts else ""
     say(f"{count_of(seen.examples, 'line')}{note}.")
     say_preflight(seen)
 

@@ -26,13 +26,14 @@ class Conversion:
     reading: Reading
     format: str = "messages"
     mapping: Mapping[str, str] = field(default_factory=dict)
+    shape: str | None = None  # that it is read as, where its columns don't tell
     skip_refused: bool = False
     written: int = 0
     refused: list[Refusal] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Fields]:
         checked_format(self.format)
-        for row in rows(self.reading, self.mapping):
+        for row in rows(self.reading, self.mapping, self.shape):
             fields = row if isinstance(row, Refusal) else self.shaped(row)
             if isinstance(fields, Refusal):
                 self.refused.append(fields)
@@ -68,13 +69,21 @@ class Conversion:
         )
 
 
-def rows(reading: Reading, mapping: Mapping[str, str]) -> Iterator[Row | Refusal]:
-    """Yield the pairs of a file, each in the shape that its own fields show, and what is no pair."""
+def rows(reading: Reading, mapping: Mapping[str, str], shape: str | None) -> Iterator[Row | Refusal]:
+    """Yield the pairs of a file, each in the shape that its own fields show, and what is no pair.
+
+    Raises UserError where the columns of a table fit no shape.
+    """
 
     @cache
-    def columns(names: tuple[str, ...]) -> Columns | None:
-        return None if "messages" in names and not mapping else find_columns(names, mapping)
+    def columns(names: tuple[str, ...]) -> Columns:
+        return find_columns(names, mapping, shape)
 
+    if reading.headers:
+        try:
+            columns(tuple(reading.headers))
+        except UserError as error:
+            raise UserError(f"{reading.name} {error}") from error
     for record in reading:
         if isinstance(record, Refusal):
             yield record

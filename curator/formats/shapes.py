@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -60,6 +61,7 @@ OTHER_FIELDS = {
     "tags": ("tags", "tag", "topic", "topics", "category", "categories", "label", "labels"),
     "status": ("status",),
     "notes": ("notes", "note", "comment", "comments"),
+    "meta": ("meta",),  # an object of fields that are kept, as an export writes it
 }
 MAPPABLE = ("question", "answer", "messages", "text", *OTHER_FIELDS)
 # What our own files say of a row, not in it: a rejects file the first three, a table the number of the pair.
@@ -206,6 +208,7 @@ def to_rows(record: Record, columns: Columns | None = None, each_turn: bool = Fa
     chat = read_chat(values, record.line)
     try:
         rest = {name: plain(record.fields[name]) for name in columns.kept if record.fields[name] not in (None, "")}
+        rest = with_meta(rest, columns.named.get("meta", ""), values.get("meta"))
         others = read_others(values, rest, record.line)
     except RecursionError:
         return Refusal(record.line, f"has a field that is nested more than {MAX_DEPTH} levels deep. Remove it.")
@@ -379,6 +382,16 @@ def read_others(values: Mapping[str, Any], rest: dict[str, Any], line: int) -> d
     if any(beside):
         rest["turns"] = beside
     return texts | {"status": status, "tags": tags_of(tags), "key": texts["key"].strip()}
+
+
+def with_meta(rest: dict[str, Any], column: str, value: Any) -> dict[str, Any]:
+    """Return the fields that are kept, with those of an object beside them; what is none is kept as it is."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        with contextlib.suppress(ValueError):
+            value = json.loads(value)
+    if isinstance(value, dict) and not value.keys() & rest.keys():
+        return rest | plain(value)
+    return rest if value in (None, "") else rest | {column: plain(value)}
 
 
 def tags_of(value: Any) -> tuple[str, ...]:
