@@ -56,6 +56,16 @@ def test_a_refused_row_stops_the_whole_file_and_is_named(session, write):
     assert search.count(session, Selection()) == 0 and pairs.datasets(session) == []
 
 
+def test_a_reason_that_many_rows_share_is_said_once(session, write):
+    """A chat log of 6,150 questions without an answer used to say so ten times, and nothing else."""
+    chats = ['{"messages": [{"role": "user", "content": "Hi"}]}\n'] * 5 + ['{"messages": []}\n']
+    with pytest.raises(UserError) as error:
+        imports.apply(session, write("chats.jsonl", "".join(chats)), by="ada")
+    first, second, _ = str(error.value).split("\n")
+    assert first == "chats.jsonl line 1 ends with a turn of the user, so it has no answer. (Also: 2, 3, 4 and 1 more.)"
+    assert second == "chats.jsonl line 6 has messages that are no list of turns."
+
+
 def test_refused_rows_are_left_out_when_asked_and_reported(session, write):
     path = write("faq.csv", "q,a\ngood?,yes\nName three,apple, pear\n")
     done = imports.apply(session, path, by="ada", skip_refused=True)
