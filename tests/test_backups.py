@@ -495,11 +495,22 @@ def test_a_backup_downloads_and_comes_back_in_the_browser(client: FlaskClient, a
     assert "Restored 1 pair. What was there is kept in curator.db.before-" in said(client, client.post(preview))
     assert questions(app) == ["Open?"] and left_over(home) == []
     page = client.get("/backups/")
-    assert "flask restore" in text_of(page)
+    assert "Take back curator.db.before-" in text_of(page)
     assert '<body data-upload="/backups/">' in page.text  # where a dropped file goes
     preview = client.post("/backups/", data={"file": (io.BytesIO(download.data), "all.db.gz")}).location
     client.post(preview)
     assert questions(app) == ["Open?", "Closed?"]
+
+
+def test_what_was_kept_comes_back_in_the_browser(client: FlaskClient, app: Flask, backup: Path, home: Path):
+    kept = restore(app, backup).kept
+    assert kept
+    before = kept.read_bytes()
+    preview = client.post(f"/backups/kept/{kept.name}").location
+    assert "Pairs 1 2" in text_of(client.get(preview))
+    client.post(preview)
+    assert questions(app) == ["Open?", "Closed?"] and kept.read_bytes() == before and left_over(home) == []
+    assert client.post("/backups/kept/curator.db").status_code == 404
 
 
 def test_an_upload_that_is_no_backup_or_not_wanted_leaves_nothing(
@@ -507,7 +518,7 @@ def test_an_upload_that_is_no_backup_or_not_wanted_leaves_nothing(
 ):
     preview = client.post("/backups/", data={"file": (io.BytesIO(b"hello"), "backup.db")}).location
     refused = client.get(preview)
-    assert refused.status_code == 400 and "The uploaded file is no SQLite database" in text_of(refused)
+    assert refused.status_code == 400 and "This file is no SQLite database. Choose a file" in text_of(refused)
     assert left_over(home) == []
     preview = client.post("/backups/", data={"file": (backup.open("rb"), "backup.db")}).location
     assert "Nothing was restored" in said(client, client.post(f"{preview}/discard"))

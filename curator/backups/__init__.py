@@ -29,7 +29,17 @@ from curator.backups.checks import (
     schema_of_this_curator,
     take,
 )
-from curator.backups.places import Kept, all_kept, find_workplace, is_live, make_workplace, put_beside, sweep, workplace
+from curator.backups.places import (
+    Kept,
+    all_kept,
+    find_workplace,
+    is_live,
+    make_workplace,
+    put_beside,
+    sweep,
+    take_out,
+    workplace,
+)
 from curator.backups.postgres import dump, replace_rows
 from curator.backups.sqlite import copy_pages, driver, is_sqlite, replace_pages, set_aside_rubble
 from curator.errors import UserError
@@ -39,7 +49,7 @@ if TYPE_CHECKING:
     from flask import Flask
 
 __all__ = ["SPOKEN", "Backup", "Kept", "Restored", "all_kept", "checked", "counts_now", "find_workplace", "keep"]
-__all__ += ["make_workplace", "opened", "restore", "write", "write_to"]
+__all__ += ["make_workplace", "opened", "restore", "take_out", "write", "write_to"]
 
 # What of a database people count, and by which word.
 SPOKEN = {"pair": "pair", "changeset": "change", "version": "version", "run": "run", "rating": "rating"}

@@ -35,7 +35,7 @@ def take(path: Path, copy: Path, name: str) -> None:
         raise UserError(f"{name} is compressed with zstd. Unpack it first with: unzstd {name}")
     with source.open("rb") as file:
         if file.read(16) != b"SQLite format 3\0":
-            raise UserError(f"{name} is no SQLite database. Name a file that flask backup wrote.")
+            raise UserError(f"{name} is no SQLite database. Choose a file that came from Curator's own backup.")
     # SQLite copies it, since a database that was simply copied may have its newest rows in a -wal beside it.
     with contextlib.closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as found:
         with contextlib.closing(sqlite3.connect(copy)) as target_file:
@@ -68,7 +68,7 @@ def check(copy: Path, name: str) -> str:
         if fault != "ok":
             raise UserError(f"{name} is damaged: {fault}. Nothing was changed.")
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
-            raise UserError(f"{name} is no database of Curator. Name a file that flask backup wrote.")
+            raise UserError(f"{name} is no database of Curator. Choose a file that came from Curator's own backup.")
         revision = (connection.execute("SELECT version_num FROM alembic_version").fetchone() or ("nothing",))[0]
         if revision not in database.all_revisions():
             raise UserError(

@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ class Kept:
 
     path: Path
     size_bytes: int
+    made: datetime
 
 
 def shelf(app: Flask) -> Path:
@@ -100,7 +102,18 @@ def all_kept(app: Flask) -> list[Kept]:
     pattern = re.compile(re.escape(place.name) + r"\.(before|\d+-before)-[\d-]+")
     paths = [path for path in place.parent.glob(f"{place.name}.*") if pattern.fullmatch(path.name)]
     paths.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-    return [Kept(path, path.stat().st_size) for path in paths]
+    return [Kept(path, path.stat().st_size, datetime.fromtimestamp(path.stat().st_mtime, UTC)) for path in paths]
+
+
+def take_out(app: Flask, name: str, target: Path) -> None:
+    """Put what is kept under a name at another path too. Raises NotFound where it is gone or was never there."""
+    path = next((kept.path for kept in all_kept(app) if kept.path.name == name), None)
+    if path is None:
+        raise NotFound("This copy is no longer kept. Choose another one on the page Backups.")
+    try:
+        os.link(path, target)  # at once, however large; it is read only
+    except OSError:  # a disk that knows no links
+        shutil.copyfile(path, target)
 
 
 def sweep(app: Flask) -> None:
