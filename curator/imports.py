@@ -388,11 +388,9 @@ def usable(found: Plan) -> Plan:
     raise UserError(explain_refusals(found))
 
 
-def explain_refusals(found: Plan, limit: int = 10) -> str:
+def explain_refusals(found: Plan) -> str:
     """Say which rows were refused and why, and how to go on."""
-    lines = [f"{found.name} line {r.line} {r.reason}" for r in found.refused[:limit]]
-    if len(found.refused) > limit:
-        lines.append(f"… and {len(found.refused) - limit:,} more.")
+    lines = formats.name_refusals(found.name, found.refused)
     count = f"{len(found.refused):,} of {found.total:,} rows refused" if found.total > 1 else "Refused"
     if found.new or found.changed or found.identical:
         lines.append(f"{count}, so nothing was imported. Mend them, or leave them out with --skip-refused.")

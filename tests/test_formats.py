@@ -96,10 +96,12 @@ def test_a_line_that_is_no_pair_says_why(write, line, reason):
 @pytest.mark.parametrize("name, content, sentence", [
     ("empty.csv", b"", "empty.csv is empty"),
     ("blank.csv", b"\n \n", "blank.csv is empty"),
+    ("mark.csv", b"\xef\xbb\xbf", "mark.csv is empty"),
+    ("mark.csv", b"\xff\xfe", "mark.csv is empty"),
     ("photo.csv", bytes(range(256)) * 50, "photo.csv is not a text file"),
-    ("sheet.xlsx", b"PK\x03\x04....", "sheet.xlsx is a zip archive or an Excel workbook. Unpack it, or save"),
+    ("sheet.xlsx", b"PK\x03\x04....", "sheet.xlsx is a zip archive. Unpack it first with: unzip sheet.xlsx"),
     ("pairs.jsonl.bz2", b"BZh91AY", "is compressed with bzip2. Unpack it first with: bunzip2 pairs.jsonl.bz2"),
-    ("twice.csv", b"q,a,a\n1,2,3\n", "stand twice: a"),
+    ("twice.csv", b"q,a,a\n1,2,3\n", "more than one column called 'a'. Give each"),
 ])  # fmt: skip
 def test_a_file_that_cannot_be_read_is_refused_in_one_sentence(write, name, content, sentence):
     with pytest.raises(UserError, match=sentence):

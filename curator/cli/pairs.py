@@ -94,7 +94,7 @@ def import_(
               flask import letters.csv --map question=Frage --map answer=Antwort
               flask import chats.jsonl --turns each
     """
-    from curator import imports
+    from curator import formats, imports
     from curator.pairs import DEFAULT_DATASET
 
     counts = []
@@ -118,8 +118,8 @@ def import_(
              "near": [{"line": n.line, "pair": n.pair_id, "similarity": round(n.similarity, 4)} for n in done.near],
              "changeset": done.changeset.id if done.changeset else None}
         )  # fmt: skip
-        for refusal in done.refused:
-            say(f"{done.name} line {refusal.line} {refusal.reason}")
+        for sentence in formats.name_refusals(done.name, done.refused):
+            say(sentence)
         if json_:
             continue
         would = "would be " if dry_run else ""

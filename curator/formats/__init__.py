@@ -2,6 +2,7 @@
 
 from curator.formats.files import Reading, Record, Refusal, read
 from curator.formats.hub import read_hub
+from curator.formats.records import name_refusals
 from curator.formats.shapes import SHAPES, Columns, Row, find_columns, to_row, to_rows
 from curator.formats.writing import FORMATS, KINDS, encode, to_line
 
@@ -16,6 +17,7 @@ __all__ = [
     "Row",
     "encode",
     "find_columns",
+    "name_refusals",
     "read",
     "read_hub",
     "to_line",

@@ -8,11 +8,10 @@ from functools import cache
 
 from curator.errors import UserError
 from curator.formats.files import Reading, Refusal
+from curator.formats.records import name_refusals
 from curator.formats.shapes import Columns, Row, find_columns, to_row
 from curator.formats.writing import Fields, checked_format, to_fields
 from curator.text import messages
-
-NAMED = 10
 
 
 @dataclass
@@ -53,10 +52,7 @@ class Conversion:
 
     def refusals(self) -> Iterator[str]:
         """Yield the first refused lines with their reasons."""
-        for refusal in self.refused[:NAMED]:
-            yield f"{self.reading.name} line {refusal.line} {refusal.reason}"
-        if len(self.refused) > NAMED:
-            yield f"… and {len(self.refused) - NAMED:,} more."
+        yield from name_refusals(self.reading.name, self.refused)
 
     def explain(self) -> str:
         """Say why nothing was written, and how to go on."""

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from curator.errors import UserError
@@ -56,14 +57,27 @@ def shorten(text: str, characters: int = 40) -> str:
     return text if len(text) <= characters else text[:characters].rstrip() + "…"
 
 
+def name_refusals(name: str, refusals: Iterable[Refusal], limit: int = 10) -> list[str]:
+    """Return a sentence for each reason why lines of a file were refused, for the first `limit` reasons."""
+    by_reason: dict[str, list[int]] = {}
+    for refusal in refusals:
+        by_reason.setdefault(refusal.reason, []).append(refusal.line)
+    said = []
+    for reason, lines in islice(by_reason.items(), limit):
+        others = ", ".join(f"{line:,}" for line in lines[1:4]) + (f" and {len(lines) - 4:,} more" if lines[4:] else "")
+        said.append(f"{name} line {lines[0]} {reason}" + (f" (Also: {others}.)" if others else ""))
+    if rest := sum(map(len, islice(by_reason.values(), limit, None))):
+        said.append(f"… and {rest:,} more.")
+    return said
+
+
 def refuse_twins(headers: Iterable[str], name: str) -> None:
     """Raise UserError where two columns have one name: nobody could say which of them is meant."""
     headers = list(headers)
     twice = {h for h in headers if h and headers.count(h) > 1}
     if twice:
-        raise UserError(
-            f"{name} has {len(twice)} column names that stand twice: {', '.join(sorted(twice))}. Rename one."
-        )
+        called = ", ".join(map(repr, sorted(twice)))
+        raise UserError(f"{name} has more than one column called {called}. Give each a name of its own.")
 
 
 def broken_bytes(text: str) -> str:

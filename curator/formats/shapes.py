@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from curator.errors import UserError
-from curator.formats.chats import WHO, WORDS, as_list, read_history, read_turns, split_text
+from curator.formats.chats import WHO, WORDS, apart, as_list, read_history, read_turns, split_text
 from curator.formats.files import Record, Refusal, shorten
 from curator.formats.records import SURROGATE
 from curator.text import Message
@@ -35,16 +35,25 @@ QUESTION_ANSWER = (
     ("parent", "reply"),
 )
 PROMPTS = ("prompt", "question", "instruction", "input")
+CHATS = ("messages", "conversations", "conversation")
+# The answer that is preferred and the other one: TRL, OpenAI, LLaMA-Factory, and Stack Exchange as TRL has it.
+PREFERENCES = (
+    ("chosen", "rejected"),
+    ("preferred_output", "non_preferred_output"),
+    ("chosen_messages", "rejected_messages"),
+    ("response_j", "response_k"),
+)
 # Each shape: what it is called when a file is looked at, and the columns it must have, a line for each way to
 # name them. The first shape whose columns are all there is taken, so the more particular ones come first.
 SHAPES: dict[str, tuple[str, tuple[dict[str, str], ...]]] = {
-    "messages": ("chat messages", ({"messages": "messages"},)),
-    "sharegpt": ("ShareGPT conversations", ({"messages": "conversations"}, {"messages": "conversation"})),
     "preference": (
         "preferences",
-        (*({"question": p, "answer": "chosen", "rejected": "rejected"} for p in PROMPTS),
-         {"answer": "chosen", "rejected": "rejected"}),
+        (*({"question": p, "answer": good, "rejected": bad} for good, bad in PREFERENCES for p in PROMPTS),
+         *({"messages": chat, "answer": good, "rejected": bad} for good, bad in PREFERENCES for chat in CHATS),
+         *({"answer": good, "rejected": bad} for good, bad in PREFERENCES)),
     ),
+    "messages": ("chat messages", ({"messages": "messages"},)),
+    "sharegpt": ("ShareGPT conversations", ({"messages": "conversations"}, {"messages": "conversation"})),
     "openorca": ("OpenOrca", ({"system": "system_prompt", "question": "question", "answer": "response"},)),
     "alpaca": ("Alpaca", ({"question": "instruction", "answer": "output"},)),
     "prompt-completion": ("prompt and completion", ({"question": "prompt", "answer": "completion"},)),
@@ -172,6 +181,8 @@ def explain_missing(
     has_question = chosen.get("question") or any(q in by_name for q, _ in QUESTION_ANSWER)
     has_answer = chosen.get("answer") or any(a in by_name for _, a in QUESTION_ANSWER)
     wanting = [what for what, there in (("question", has_question), ("answer", has_answer)) if not there]
+    if {"data", "annotations"} <= set(by_name):
+        return "is a full export of Label Studio, which holds each answer deep inside. Export CSV or JSON-MIN there."
     wanting = wanting or ["answer"]  # there are both, but not two that are known to belong together
     options = " ".join(f"--map {what}=COLUMN" for what in wanting)
     return (
@@ -288,7 +299,8 @@ def read_chat(values: Mapping[str, Any], line: int) -> list[Message] | Refusal:
     """Return all turns of a record, its answer last."""
     if "messages" in values:
         turns = as_list(values["messages"])
-        return read_turns(turns, line) if turns else Refusal(line, "has messages that are no list of turns.")
+        read = read_turns(turns, line) if turns else Refusal(line, "has messages that are no list of turns.")
+        return read if isinstance(read, Refusal) or "answer" not in values else with_answer(read, values, line)
     if "text" in values or "question" not in values:
         text = values.get("text", values.get("answer"))
         if isinstance(text, list):
@@ -310,9 +322,19 @@ def read_chat(values: Mapping[str, Any], line: int) -> list[Message] | Refusal:
     return earlier + asked + answered
 
 
+def with_answer(chat: list[Message], values: Mapping[str, Any], line: int) -> list[Message] | Refusal:
+    """Return a conversation with the answer that stands beside it, which may say the whole of it once more."""
+    answered = read_part(values, "answer", "assistant", line)
+    if isinstance(answered, Refusal) or chat[-1] in answered:
+        return answered if isinstance(answered, Refusal) or len(answered) > 1 else chat
+    return chat + answered
+
+
 def read_part(values: Mapping[str, Any], what: str, role: str, line: int) -> list[Message] | Refusal:
-    """Return the turns of a question or an answer: a list of messages as TRL has it, or one text."""
+    """Return the turns of a question or an answer: messages as TRL and OpenAI have them, one turn, or one text."""
     value = values[what]
+    if isinstance(value, dict) and value:
+        value = value.get("messages", [value] if any(name in value for name in WHO) else value)
     if isinstance(value, list) and value and all(isinstance(turn, dict) for turn in value):
         return read_turns(value, line)
     if value is None or isinstance(value, str):
@@ -326,9 +348,9 @@ def read_part(values: Mapping[str, Any], what: str, role: str, line: int) -> lis
 def read_rejected(values: Mapping[str, Any], chat: list[Message], line: int) -> str | Refusal:
     """Return the answer that was not preferred; a whole conversation must differ from the chosen in its end alone."""
     value = values.get("rejected")
-    if isinstance(value, str) and "question" in values:
+    if isinstance(value, str) and ("question" in values or "messages" in values):
         return value
-    turns = split_text(value) if isinstance(value, str) else value or []
+    turns = split_text(value) if isinstance(value, str) else [value] if isinstance(value, dict) else value or []
     read = read_turns(turns, line) if isinstance(turns, list) else []
     if isinstance(read, Refusal):
         return read
@@ -337,9 +359,16 @@ def read_rejected(values: Mapping[str, Any], chat: list[Message], line: int) -> 
     return read[-1]["content"] if read else ""
 
 
+def turns_of(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the turns of a conversation as they stand in the record."""
+    turns = [one for turn in as_list(values.get("messages")) or [] for one in apart(turn)]
+    return [turn for turn in turns if isinstance(turn, dict)]
+
+
 def weights_of(values: Mapping[str, Any]) -> list[Any]:
     """Return OpenAI's weight of each turn, counted from the end as a system message may be gone."""
-    return [turn.get("weight") for turn in as_list(values.get("messages")) or []]
+    turns = [] if "answer" in values else turns_of(values)
+    return [turn.get("weight", turn.get("loss_weight")) for turn in turns]
 
 
 def find_answers(chat: list[Message], weights: list[Any], each_turn: bool, line: int) -> list[int] | Refusal:
@@ -377,8 +406,9 @@ def read_others(values: Mapping[str, Any], rest: dict[str, Any], line: int) -> d
     tags = values.get("tags")
     if isinstance(tags, bool):  # KTO's label: whether the completion is a good one
         status, tags = status if tags else "rejected", None
-    turns = [turn for turn in as_list(values.get("messages")) or [] if isinstance(turn, dict)]
-    beside = [{k: plain(v) for k, v in turn.items() if k not in (*WHO, *WORDS) and v is not None} for turn in turns]
+    beside = [
+        {k: plain(v) for k, v in turn.items() if k not in (*WHO, *WORDS) and v is not None} for turn in turns_of(values)
+    ]
     if any(beside):
         rest["turns"] = beside
     return texts | {"status": status, "tags": tags_of(tags), "key": texts["key"].strip()}

@@ -30,16 +30,20 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# What begins like this is not text, and the user is told what it is.
+# What begins like this is no text of pairs, and the user is told what it is.
 SIGNATURES = (
-    (b"\x1f\x8b", "is compressed twice. Unpack it first with: gunzip {name}"),
-    (b"\x28\xb5\x2f\xfd", "is compressed twice. Unpack it first with: unzstd {name}"),
-    (b"BZh", "is compressed with bzip2. Unpack it first with: bunzip2 {name}"),
-    (b"\xfd7zXZ\0", "is compressed with xz. Unpack it first with: unxz {name}"),
-    (b"PK\x03\x04", "is a zip archive or an Excel workbook. Unpack it, or save the sheet as CSV, and import that."),
-    (b"\xd0\xcf\x11\xe0", "is an old Excel workbook. Save the sheet as CSV and import that."),
-    (b"SQLite format 3\0", "is an SQLite database. Export its rows as CSV or JSON lines first."),
-    (b"%PDF-", "is a PDF. Copy its questions and answers into a sheet, and import that as CSV."),
+    (rb"\x1f\x8b", "is compressed twice. Unpack it first with: gunzip {name}"),
+    (rb"\x28\xb5\x2f\xfd", "is compressed twice. Unpack it first with: unzstd {name}"),
+    (rb"BZh", "is compressed with bzip2. Unpack it first with: bunzip2 {name}"),
+    (rb"\xfd7zXZ\0", "is compressed with xz. Unpack it first with: unxz {name}"),
+    (rb"PK\x03\x04(?:.*?PK\x03\x04)?.{26}xl/", "is an Excel workbook. Save its sheet as CSV UTF-8, and import that."),
+    (rb"PK\x03\x04.{26}mimetypeapplication/vnd\.oasis", "is a LibreOffice document. Save it as CSV, and import that."),
+    (rb"PK\x03\x04", "is a zip archive. Unpack it first with: unzip {name}"),
+    (rb"\xd0\xcf\x11\xe0", "is an old Excel workbook. Save its sheet as CSV UTF-8, and import that."),
+    (rb"SQLite format 3\0", "is an SQLite database. Export its rows as CSV or JSON lines first."),
+    (rb"%PDF-", "is a PDF. Copy its questions and answers into a sheet, and import that as CSV."),
+    (rb"version https://git-lfs", "only says where Git LFS keeps the file. Fetch the file itself with: git lfs pull"),
+    (rb"\s*<(?:!doctype html|html)", "is a web page, perhaps saved in place of the file. Download the file again."),
 )
 SPOKEN = {
     "utf-8": "UTF-8",
@@ -104,7 +108,7 @@ class Source:
                 if len(line) == MAX_RECORD_BYTES:
                     raise UserError(
                         f"{self.name} line {number} is longer than {MAX_RECORD_BYTES // 2**20} MB. "
-                        "Write one record a line, or a JSON array."
+                        "Write one record a line."
                     )
                 yield line
 
@@ -197,7 +201,7 @@ def decode(source: Source, first: bytes, encoding: str | None = None) -> Source:
     if mark or (mark := zeros_of_utf_16(first)):
         return checked(replace(source, encoding=mark))
     for signature, advice in SIGNATURES:
-        if first.startswith(signature):
+        if re.match(signature, first, re.DOTALL | re.IGNORECASE):
             raise UserError(f"{source.name} {advice.format(name=source.name)}")
     if first[257:262] == b"ustar":
         raise UserError(f"{source.name} is a tar archive. Unpack it first with: tar xf {source.name}")
