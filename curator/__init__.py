@@ -17,6 +17,7 @@ from werkzeug.exceptions import Forbidden, HTTPException, RequestEntityTooLarge
 
 from curator import cli, settings
 from curator.errors import Conflict, NotFound, UserError
+from curator.words import about, duration
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 CONTENT_SECURITY_POLICY = (
@@ -61,17 +62,18 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     )
     app.config.update(config or {})
     app.session_interface = SessionCookie()
-    app.jinja_env.filters.update(number=number, when=when, bytes=in_bytes)
+    app.jinja_env.filters.update(number=number, when=when, bytes=in_bytes, about=about, duration=duration)
     guard(app)
     answer_errors(app)
     for command in cli.COMMANDS:
         app.cli.add_command(command)
 
     # SQLAlchemy takes a third of a second to import: only who makes an app waits for it, `--help` does not.
-    from curator import database
+    from curator import database, jobs
     from curator.views import BLUEPRINTS
 
     database.init_app(app)
+    app.before_request(lambda: None if request.endpoint == "static" else jobs.wake(app))
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     return app

@@ -7,7 +7,7 @@ import gc
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,18 @@ from sqlalchemy.orm import Session
 
 from curator import duplicates, formats, history, text
 from curator.errors import UserError
-from curator.formats import Columns, Reading, Refusal, Row, find_columns, to_rows
+from curator.formats import Columns, Reading, Refusal, Row, find_columns, mended, to_rows
 from curator.formats.records import shorten
-from curator.models import Changeset, Dataset, Pair, to_json, writing
+from curator.models import Changeset, Dataset, Pair, Revision, to_json, writing
 from curator.pairs import DEFAULT_DATASET, dataset_named
+from curator.staging import Stage
 
 BATCH = 5000  # rows inserted by one statement; the full-text index takes many at once with less work
 BATCH_CHARACTERS = 2**22  # of texts in a batch, so that long ones don't fill the memory
 SHOWN = 20
+SHOWN_REFUSALS = 200
 COMPARED = 2000  # new rows that a preview compares with what is there, for near-duplicates
+OnProgress = Callable[..., object]  # told how many rows, of how many if that can be told, and what is done
 OF_ONE_SHAPE = frozenset(("messages", "conversations", "conversation", "chosen", "rejected"))
 
 
@@ -54,8 +57,10 @@ class Plan:
     name: str
     dataset: str
     kind: str  # "CSV, comma, UTF-8"
-    shape: str  # where question, answer and the rest were found
+    shape: str  # where question, answer and the rest were found, for each shape that the file holds
     headers: list[str] = field(default_factory=list)
+    delimiter: str = ""  # of a table, as it was found or named
+    encoding: str = ""  # of a text, as it was found or named
     new: int = 0
     changed: int = 0  # there by their key, with other values
     identical: int = 0  # there already, or earlier in the same file
@@ -84,6 +89,28 @@ class Plan:
             f"{self.name} seems to have ids of its own: of {self.named:,} that name pairs in {self.dataset}, "
             f"{self.strangers:,} name one of another source with another question and answer, as {self.stranger}."
         )
+
+    @property
+    def told(self) -> str:
+        """What was done, in a sentence or two."""
+        parts = [f"Imported {self.new:,} pair{'' if self.new == 1 else 's'} from {self.name}."]
+        parts += [f"{self.changed:,} changed."] if self.changed else []
+        parts += [f"{self.identical:,} were there already."] if self.identical else []
+        parts += [f"{len(self.refused):,} refused."] if self.refused else []
+        return " ".join(parts)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a page shows of it, fit for JSON: every count, and the first of the rows behind each."""
+        changes = [{"line": c.line, "pair_id": c.pair.id, "before": c.before, "after": c.after} for c in self.changes]
+        return {
+            "name": self.name, "dataset": self.dataset, "kind": self.kind, "shape": self.shape, "headers": self.headers,
+            "delimiter": self.delimiter, "encoding": self.encoding, "new": self.new, "changed": self.changed,
+            "identical": self.identical, "refused": len(self.refused), "near": len(self.near),
+            "near_bound": self.near_bound, "clash": self.clash,
+            "first_rows": [asdict(row) for row in self.rows[:SHOWN]], "first_changes": changes,
+            "first_refused": [{"line": r.line, "reason": r.reason} for r in self.refused[:SHOWN_REFUSALS]],
+            "first_near": [asdict(near) for near in self.near[:SHOWN]],
+        }  # fmt: skip
 
     def count(self, row: Row, fate: str | Change) -> None:
         """Count a row as new, identical or changed, and keep the first that are worth a look."""
@@ -126,6 +153,7 @@ def plan(
     each_turn: bool = False,
     ids: str = "",
     rejects: Path | None = None,
+    on_progress: OnProgress = lambda rows, total, message="": None,
 ) -> Plan:
     """Read a file and compare it with what is there, changing nothing.
 
@@ -134,8 +162,8 @@ def plan(
     their names don't; `each_turn` makes a pair of every answer of a conversation, not of the last alone.
     Keys change the pairs that they name; where those are of another source and most have nothing in common
     with the rows, `clash` says so, unless `ids` is "update" or, for rows that are new whatever their key, "ignore".
-    `rejects` names a file for what is refused, to be mended and imported again.
-    Raises UserError where the file as a whole can't be used: missing, empty, not text, no column
+    `rejects` names a file for what is refused, to be mended and imported again. `on_progress` is as
+    in `apply`. Raises UserError where the file as a whole can't be used: missing, empty, not text, no column
     for the question or the answer, not one usable row.
     """
     reading = formats.read(path, name, encoding=encoding, delimiter=delimiter, split=split)
@@ -146,6 +174,7 @@ def plan(
         for row, fingerprint, fate in compare(session, place, batch, seen):
             seen.add(fingerprint)
             found.count(row, fate)
+        on_progress(found.total, reading.estimate(found.total))
     if rejects:
         write_rejects(found, rejects)
     if place is not None:
@@ -169,32 +198,33 @@ def apply(
     ids: str = "",
     skip_refused: bool = False,
     rejects: Path | None = None,
-    on_progress: Callable[[int], object] = lambda rows: None,
+    on_progress: OnProgress = lambda rows, total, message="": None,
 ) -> Plan:
     """Add the new pairs of a file, and change those that it names by their key, as one changeset or not at all.
 
-    `on_progress` is told the number of rows read so far, now and then. Raises UserError as `plan`
-    does, where rows are refused unless `skip_refused` leaves them out, and where its ids clash.
+    `on_progress` is told, now and then, how many rows were read and about how many there are, None where
+    that can't be told; what it raises stops the import, and nothing is imported. Raises UserError as
+    `plan` does, where rows are refused unless `skip_refused` leaves them out, and where its ids clash.
     """
     reading = formats.read(path, name, encoding=encoding, delimiter=delimiter, split=split)
     found, rows = begin(reading, dataset, mapping, shape, each_turn, ids)
-    with writing(session), history.in_bulk(session), frozen_heap():
-        place = dataset_named(session, dataset, create=True)
-        changeset = history.begin(session, "imported", by, f"{reading.name} into {place.name}")
+    # The writer's turn is taken only once all is read and compared: see `staging`.
+    with Stage() as stage, frozen_heap():
+        latest = session.scalar(sa.select(sa.func.max(Changeset.id))) or 0
+        place_id = session.scalar(sa.select(Dataset.id).where(Dataset.name == found.dataset))
+        seen: set[str] = set()
         for batch in batches(rows):
-            values: list[dict[str, object]] = []
-            changes: list[tuple[sa.Row[Any], dict[str, Any]]] = []
-            taken: set[str] = set()
-            for row, fingerprint, fate in compare(session, place.id, batch, taken):
-                taken.add(fingerprint)
+            values = []
+            for row, fingerprint, fate in compare(session, place_id, batch, seen):
+                seen.add(fingerprint)
                 found.count(row, fate)
                 if fate == "new":
-                    values.append(as_values(row, fingerprint, place.id, reading.name))
-                elif isinstance(fate, Change):
-                    changes.append((fate.pair, fate.after))
-            history.change_many(session, changeset, changes)
-            history.add(session, changeset, values)
-            on_progress(found.total)
+                    values.append(as_values(row, fingerprint, reading.name))
+                elif isinstance(fate, Change) and fate.after:
+                    stage.change(fate.pair.id, fate.after)
+            stage.add(values)
+            on_progress(found.total, reading.estimate(found.total))
+        stage.close()
         if rejects:
             write_rejects(found, rejects)
         usable(found)
@@ -206,10 +236,35 @@ def apply(
         if found.refused and not skip_refused:
             raise UserError(explain_refusals(found))
         if found.new or found.changed:
+            land(session, found, stage, by, latest, on_progress)
+    return found
+
+
+def land(session: Session, found: Plan, stage: Stage, by: str, latest: int, on_progress: OnProgress) -> None:
+    """Write down what was read, as one changeset; what others wrote since the changeset `latest` is not added again."""
+    total = found.new + found.changed
+    with writing(session), history.in_bulk(session):
+        place = dataset_named(session, found.dataset, create=True)
+        since = sa.select(Pair.fingerprint, Pair.key).join(Revision, Revision.pair_id == Pair.id)
+        since = since.where(Revision.changeset_id > latest, Pair.dataset_id == place.id, ~Pair.trashed)
+        others = session.execute(since).all()
+        stage.remove({fingerprint for fingerprint, _ in others})
+        if stage.holds_key({key for _, key in others if key}):
+            raise UserError(f"Rows with ids of {found.name} were added meanwhile. Import it again, and they change.")
+        changeset = history.begin(session, "imported", by, f"{found.name} into {place.name}")
+        history.land(session, changeset, stage, place.id, lambda rows: on_progress(rows, total, "Saving"))
+        new = changeset.rows
+        for changes in stage.changes():
+            named = sa.select(*Pair.__table__.columns).where(Pair.id.in_(changes))
+            pairs = session.execute(named).all()
+            history.change_many(session, changeset, [(pair, changes[pair.id]) for pair in pairs])
+            on_progress(changeset.rows, total, "Saving")
+        if changeset.rows:
             found.changeset = changeset
         else:
             session.delete(changeset)
-    return found
+    found.new, found.changed = new, changeset.rows - new
+    found.identical += total - changeset.rows
 
 
 @contextmanager
@@ -230,13 +285,16 @@ def begin(
 ) -> tuple[Plan, Iterator[Row]]:
     """Return an empty plan for a file, and its rows; what is refused goes to the plan as the rows are read."""
     found = Plan(reading.name, " ".join(dataset.split()), reading.kind, "", list(reading.headers), ids=ids)
+    found.delimiter, found.encoding = reading.delimiter, reading.encoding
     columns_of: dict[tuple[str, ...], Columns] = {}
+    shapes: dict[str, str] = {}  # the columns of the first record of each shape
     keys: set[int] = set()  # hashes, as there may be millions
 
     def columns(names: tuple[str, ...]) -> Columns:
         if names not in columns_of:
-            columns_of[names] = find_columns(names, mapping, shape)
-            found.shape = found.shape or str(columns_of[names])
+            columns_of[names] = found_here = find_columns(names, mapping, shape)
+            shapes.setdefault(found_here.shape, str(found_here))
+            found.shape = "; also ".join(shapes.values())
         return columns_of[names]
 
     if reading.headers:
@@ -246,7 +304,7 @@ def begin(
             raise UserError(f"{reading.name} {error}") from error
 
     def rows() -> Iterator[Row]:
-        for record in reading:
+        for record in map(mended, reading):
             if isinstance(record, Refusal):
                 found.refused.append(record)
                 continue
@@ -369,10 +427,10 @@ def write_rejects(found: Plan, path: Path) -> None:
         raise UserError(f"{path} can't be written: {error.strerror}. Name another file.") from error
 
 
-def as_values(row: Row, fingerprint: str, dataset_id: int, file: str) -> dict[str, object]:
+def as_values(row: Row, fingerprint: str, file: str) -> dict[str, Any]:
     """Return the columns of a pair for a row; its source is the file where the row names none."""
     return {
-        "dataset_id": dataset_id, "question": row.question, "answer": row.answer, "system": row.system,
+        "question": row.question, "answer": row.answer, "system": row.system,
         "history": row.history, "status": row.status, "tags": row.tags,
         "source": row.source or file, "notes": row.notes, "rejected": row.rejected, "key": row.key,
         "meta": row.meta, "fingerprint": fingerprint,

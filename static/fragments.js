@@ -3,7 +3,7 @@
 const messages = document.getElementById("messages");
 
 /** Fetch a part of a page, or send a form for one. A refusal comes back as text to show, not as an exception. */
-async function ask(address, options = {}) {
+export async function ask(address, options = {}) {
   try {
     const answer = await fetch(address, { ...options, headers: { "X-Fragment": "1" } });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");

@@ -13,7 +13,7 @@ from flask import Flask
 from flask.testing import FlaskClient, FlaskCliRunner
 from sqlalchemy.orm import Session
 
-from curator import create_app, database, exports, pairs, versions
+from curator import create_app, database, exports, jobs, pairs, versions
 from curator.models import Pair
 from curator.search import Selection
 
@@ -91,6 +91,7 @@ def app(home: Path) -> Iterator[Flask]:
     """The application, on a database of its own."""
     made = create_app({"TESTING": True})
     yield made
+    jobs.stop(made)
     if engine := made.extensions["curator"].get("engine"):
         engine.dispose()
 

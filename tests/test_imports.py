@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from curator import create_app, database, exports, history, imports, pairs, reviews, search
 from curator.errors import UserError
-from curator.models import Changeset, Pair
+from curator.models import Changeset
 from curator.search import Selection
 
 
@@ -292,3 +292,39 @@ def test_a_kill_at_any_point_leaves_all_of_a_file_or_nothing(app, session, home,
         there = pair
         assert changes == 1 + finished
     assert 0 < finished and (finished < kills or kills < 20)
+
+
+@pytest.mark.parametrize("mend", [
+    lambda row: {"_raw": row["_raw"] + '"}'},
+    lambda row: row | {"q": "Late?", "a": "No."},
+])  # fmt: skip
+def test_a_line_that_is_no_json_is_mended_in_the_rejects(session, write, tmp_path, mend):
+    path = write("faq.jsonl", '{"q": "Open?", "a": "Yes."}\n{"q": "Late?", "a": "No.\n')
+    rejects = tmp_path / "rejects.jsonl"
+    imports.apply(session, path, by="ada", rejects=rejects, skip_refused=True)
+    (row,) = map(json.loads, rejects.read_text().splitlines())
+    assert row["_raw"] == '{"q": "Late?", "a": "No.' and row["_line"] == 2
+    rejects.write_text(json.dumps(mend(row)) + "\n")
+    assert imports.apply(session, rejects, by="ada").new == 1
+    assert search.ids(session, Selection(query="late")) == [2]
+
+
+def test_a_line_that_is_no_json_and_was_not_mended_is_refused_again(session, write, tmp_path):
+    path = write("faq.jsonl", '{"q": "Open?", "a": "Yes."}\n{"q": "Late?"\x00 \n')
+    imports.plan(session, path, rejects=tmp_path / "rejects.jsonl")
+    with pytest.raises(UserError, match="line 1 has no JSON object in _raw. Mend it there"):
+        imports.plan(session, tmp_path / "rejects.jsonl")
+
+
+def test_a_file_of_several_shapes_says_so(session, write):
+    chat = {"messages": [{"role": "user", "content": "Late?"}, {"role": "assistant", "content": "No."}]}
+    path = write("mixed.jsonl", json.dumps(chat) + '\n{"question": "Open?", "answer": "Yes."}\n')
+    plan = imports.plan(session, path)
+    assert plan.shape.startswith("chat messages: messages from 'messages'; also question and answer: question from")
+
+
+def test_progress_tells_about_how_many_rows_a_file_has(session, write):
+    path = write("faq.csv", "q,a\n" + "".join(f"Question {n:05}?,Yes.\n" for n in range(8000)))
+    told = []
+    imports.plan(session, path, on_progress=lambda rows, total: told.append((rows, total)))
+    assert told[0][0] == 5000 and 7000 < told[0][1] < 9000 and told[-1] == (8000, 8000)

@@ -20,6 +20,7 @@ from curator.cli.door import (
     selecting,
     selection_of,
     shortened,
+    stoppable,
     who,
     with_session,
 )
@@ -97,7 +98,7 @@ def import_(
     from curator import formats, imports
     from curator.pairs import DEFAULT_DATASET
 
-    counts = []
+    counts: list[dict[str, Any]] = []
     reading: dict[str, Any] = {
         "dataset": dataset or DEFAULT_DATASET, "mapping": mapped(mapping), "shape": shape, "each_turn": turns == "each",
         "ids": ids or "", "rejects": rejects, "encoding": encoding, "delimiter": delimiter, "split": split,
@@ -106,9 +107,13 @@ def import_(
         raise UserError("--rejects takes what one file refuses. Import the files one by one.")
     for file in files:
         if dry_run:
-            done = imports.plan(session, file, **reading)
+            with progress("rows") as show, stoppable("Stopped; nothing was changed."):
+                done = imports.plan(session, file, on_progress=show, **reading)
         else:
-            with progress("rows") as show:
+            with (
+                progress("rows") as show,
+                stoppable(f"Stopped; {file} was not imported." if counts else "Stopped; nothing was imported."),
+            ):
                 done = imports.apply(
                     session, file, by=who(), skip_refused=skip_refused or bool(rejects), on_progress=show, **reading
                 )  # fmt: skip

@@ -45,15 +45,18 @@ def read(
     if not start:
         raise UserError(f"{source.name} is empty. Choose a file with a header and at least one row.")
     if delimiter or start[0][0] not in "{[":
-        return read_csv(source, delimiter)
-    if wrapped := WRAPPED.match(" ".join(start)):
+        reading = read_csv(source, delimiter)
+    elif wrapped := WRAPPED.match(" ".join(start)):
         name = wrapped.group(1)
         kind = f"JSON array {name!r} of an object, {source}"
-        return Reading(source.name, kind, records=lambda: json_values(source, name))
-    if start[0][0] == "{" and (start[0].endswith("}") or start[-1].startswith("{")):
-        return Reading(source.name, f"JSON lines, {source}", records=lambda: json_lines(source))
-    kind = "JSON array" if start[0][0] == "[" else "JSON objects"
-    return Reading(source.name, f"{kind}, {source}", records=lambda: json_values(source))
+        reading = Reading(source.name, kind, records=lambda: json_values(source, name))
+    elif start[0][0] == "{" and (start[0].endswith("}") or start[-1].startswith("{")):
+        reading = Reading(source.name, f"JSON lines, {source}", records=lambda: json_lines(source))
+    else:
+        kind = "JSON array" if start[0][0] == "[" else "JSON objects"
+        reading = Reading(source.name, f"{kind}, {source}", records=lambda: json_values(source))
+    reading.encoding, reading.estimate = source.spoken, source.estimate
+    return reading
 
 
 def beginning(source: Source) -> list[str]:

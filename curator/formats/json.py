@@ -15,6 +15,7 @@ from curator.formats.records import (
     Record,
     Refusal,
     broken_bytes,
+    raw,
     shorten,
     unfit_text,
 )
@@ -61,14 +62,14 @@ def record_of(source: Source, decoder: Decoder, value: Any, text: str, line: int
     """Return what was decoded from a text as a record; only objects have fields."""
     unfit, decoder.unfit = decoder.unfit or (source.is_damaged and broken_bytes(text)), ""
     if unfit:
-        return Refusal(line, unfit)
+        return Refusal(line, unfit, raw(text))
     if text.count("[") + text.count("{") > MAX_DEPTH and is_deep(value):
-        return Refusal(line, f"is nested too deep: more than {MAX_DEPTH} lists and objects in each other.")
+        return Refusal(line, f"is nested too deep: more than {MAX_DEPTH} lists and objects in each other.", raw(text))
     if SUSPECT.search(text) and (problem := unfit_text(value)):
-        return Refusal(line, problem)
+        return Refusal(line, problem, raw(text))
     if isinstance(value, dict):
         return Record(line, value)
-    return Refusal(line, f"is {shorten(text)}, not an object with named fields.")
+    return Refusal(line, f"is {shorten(text)}, not an object with named fields.", raw(text))
 
 
 def is_deep(value: Any) -> bool:
@@ -92,7 +93,7 @@ def json_lines(source: Source) -> Iterator[Record | Refusal]:
         except (ValueError, RecursionError) as error:
             decoder.unfit = ""
             reason = broken_bytes(text) or f"is not JSON: {explain_json(error)}. It begins {shorten(text)!r}."
-            yield Refusal(line, reason)
+            yield Refusal(line, reason, raw(text))
         else:
             yield record_of(source, decoder, value, text, line)
 

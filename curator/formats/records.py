@@ -18,6 +18,7 @@ MAX_CELL_BYTES = 16 * 2**20
 MAX_RECORD_BYTES = 4 * MAX_CELL_BYTES  # a longer line is no record, and would fill the memory
 SURROGATE = re.compile("[\ud800-\udfff]")
 BROKEN_BYTE = re.compile("[\udc00-\udcff]")
+MAX_RAW_CHARACTERS = 10_000  # of a record that can't be read, kept to be mended
 MAX_DEPTH = 100  # lists and objects in each other; Python itself gives up near a thousand
 
 
@@ -45,7 +46,10 @@ class Reading:
     name: str
     kind: str  # as a person would say it: "CSV, comma, UTF-8"
     headers: list[str] = field(default_factory=list)  # of a table
+    delimiter: str = ""  # of a table, by its name
+    encoding: str = ""  # of a text
     records: Callable[[], Iterator[Record | Refusal]] = lambda: iter(())
+    estimate: Callable[[int], int | None] = lambda records: None  # about how many there are, once some are read
 
     def __iter__(self) -> Iterator[Record | Refusal]:
         return self.records()
@@ -69,6 +73,14 @@ def name_refusals(name: str, refusals: Iterable[Refusal], limit: int = 10) -> li
     if rest := sum(map(len, islice(by_reason.values(), limit, None))):
         said.append(f"… and {rest:,} more.")
     return said
+
+
+def raw(text: str) -> dict[str, str]:
+    """Return a text that is no record as the field `_raw`, so that it can be mended; a long one is cut.
+
+    What no JSON text may hold is shown as the replacement character.
+    """
+    return {"_raw": BROKEN_BYTE.sub("\ufffd", text[:MAX_RAW_CHARACTERS].replace("\0", "\ufffd"))}
 
 
 def refuse_twins(headers: Iterable[str], name: str) -> None:

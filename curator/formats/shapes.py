@@ -73,8 +73,8 @@ OTHER_FIELDS = {
     "meta": ("meta",),  # an object of fields that are kept, as an export writes it
 }
 MAPPABLE = ("question", "answer", "messages", "text", *OTHER_FIELDS)
-# What our own files say of a row, not in it: a rejects file the first three, a table the number of the pair.
-PASSED_OVER = ("_line", "_reason", "_rest", "_pair")
+# What our own files say of a row, not in it: a rejects file the first four, a table the number of the pair.
+PASSED_OVER = ("_line", "_reason", "_rest", "_raw", "_pair")
 PLAIN = frozenset(("key", "system", "source", "tags", "status", "notes"))  # a text in each is all there is to it
 MAX_DEPTH = 100  # of nested lists and objects in a field that is kept as it is; SQLite's own limit is 1,000
 
@@ -195,6 +195,22 @@ def quoted(names: Iterable[Any]) -> str:
     """List the names of columns for a message."""
     names = [str(name) for name in names]
     return ", ".join(map(shorten, names[:12])) + (" …" if len(names) > 12 else "") or "no columns"
+
+
+def mended(record: Record | Refusal) -> Record | Refusal:
+    """Return the record that was mended inside the `_raw` of a rejects file; any other comes back as it is."""
+    text = record.fields.get("_raw")
+    if text is None or isinstance(record, Refusal) or any(name not in PASSED_OVER for name in record.fields):
+        return record
+    try:
+        value = json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        value = None
+    if isinstance(value, dict):
+        return Record(record.line, value)
+    return Refusal(
+        record.line, "has no JSON object in _raw. Mend it there, or write the fields beside it.", record.fields
+    )
 
 
 def to_row(record: Record, columns: Columns | None = None) -> Row | Refusal:

@@ -9,7 +9,7 @@ import re
 import stat
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TextIO
 
@@ -71,10 +71,15 @@ class Source:
     packing: str = ""  # "gzip", "zstd" or none
     encoding: str = ""
     is_damaged: bool = False  # it holds bytes that its encoding has no character for
+    opened: list[IO[bytes]] = field(default_factory=list, compare=False, repr=False)  # the one read at present
+
+    @property
+    def spoken(self) -> str:
+        """The encoding as a person says it."""
+        return SPOKEN.get(self.encoding) or self.encoding.upper().replace("CP125", "Windows-125").replace("_", "-")
 
     def __str__(self) -> str:
-        spoken = SPOKEN.get(self.encoding) or self.encoding.upper().replace("CP125", "Windows-125").replace("_", "-")
-        return spoken + (f", {self.packing}" if self.packing else "")
+        return self.spoken + (f", {self.packing}" if self.packing else "")
 
     def open_bytes(self) -> IO[bytes]:
         """Open the file, unpacked. Reading raises UserError where it is cut short or expands beyond the limit."""
@@ -82,6 +87,7 @@ class Source:
             file = self.path.open("rb")
         except OSError as error:
             raise UserError(f"{self.name} can't be read: {error.strerror}. Check who may read it.") from error
+        self.opened[:] = [file]
         if self.packing == "gzip":
             return io.BufferedReader(Unpacked(gzip.GzipFile(fileobj=file), file, self.name), CHUNK_BYTES)
         if self.packing == "zstd":
@@ -92,6 +98,14 @@ class Source:
                 Unpacked(pyarrow.CompressedInputStream(file, "zstd"), file, self.name), CHUNK_BYTES
             )
         return file
+
+    def estimate(self, records: int) -> int | None:
+        """Return about how many records there are, by the share of the bytes that the first `records` took."""
+        file, size = self.opened[0] if self.opened else None, self.path.stat().st_size
+        if file is None or not records or not size:
+            return None
+        share = 1 if file.closed else file.tell() / size
+        return max(records, round(records / share)) if share else None
 
     def open_text(self, newline: str | None = "") -> TextIO:
         """Open the file as text, its line ends kept as they are; a byte that is no character stays one of ours."""
