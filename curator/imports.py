@@ -449,9 +449,10 @@ def usable(found: Plan) -> Plan:
 def explain_refusals(found: Plan) -> str:
     """Say which rows were refused and why, and how to go on."""
     lines = formats.name_refusals(found.name, found.refused)
-    count = f"{len(found.refused):,} of {found.total:,} rows refused" if found.total > 1 else "Refused"
     if found.new or found.changed or found.identical:
+        count = f"{len(found.refused):,} of {found.total:,} rows were refused"
         lines.append(f"{count}, so nothing was imported. Mend them, or leave them out with --skip-refused.")
     else:
-        lines.append(f"{count}; not one row can be used, so nothing was imported.")
+        count = f"All {found.total:,} rows were" if found.total > 1 else "The only row was"
+        lines.append(f"{count} refused, so nothing was imported.")
     return "\n".join(lines)

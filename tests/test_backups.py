@@ -251,24 +251,24 @@ def overwritten(path: Path) -> None:
 @pytest.mark.parametrize(
     "spoil, sentence",
     [
-        (lambda p: p.write_bytes(b""), "is no SQLite database"),
-        (lambda p: p.write_text("question,answer\n"), "is no SQLite database"),
-        (lambda p: p.write_bytes(gzip.compress(b"hello")), "is no SQLite database"),
-        (lambda p: p.write_bytes(gzip.compress(p.read_bytes())[:-9]), "is no whole backup"),
+        (lambda p: p.write_bytes(b""), "is not an SQLite database"),
+        (lambda p: p.write_text("question,answer\n"), "is not an SQLite database"),
+        (lambda p: p.write_bytes(gzip.compress(b"hello")), "is not an SQLite database"),
+        (lambda p: p.write_bytes(gzip.compress(p.read_bytes())[:-9]), "is not a whole backup"),
         (lambda p: p.write_bytes(b"\x28\xb5\x2f\xfd" + os.urandom(80)), "zstd. Unpack it first with: unzstd backup.db"),
-        (lambda p: p.write_bytes(b"SQLite format 3\0" + os.urandom(8000)), "is no whole backup"),
-        (truncated, "is (no whole backup|damaged)"),
-        (overwritten, "is (no whole backup|damaged)"),
-        (lambda p: (p.unlink(), edit(p, "CREATE TABLE pair (id)")), "is no database of Curator"),
-        (lambda p: edit(p, "UPDATE alembic_version SET version_num = '9999'"), "probably newer Curator .9999"),
-        (lambda p: edit(p, "DELETE FROM alembic_version"), "probably newer Curator .nothing"),
+        (lambda p: p.write_bytes(b"SQLite format 3\0" + os.urandom(8000)), "is not a whole backup"),
+        (truncated, "is (not a whole backup|damaged)"),
+        (overwritten, "is (not a whole backup|damaged)"),
+        (lambda p: (p.unlink(), edit(p, "CREATE TABLE pair (id)")), "is not a database of Curator"),
+        (lambda p: edit(p, "UPDATE alembic_version SET version_num = '9999'"), "probably a newer one .9999"),
+        (lambda p: edit(p, "DELETE FROM alembic_version"), "probably a newer one .nothing"),
         (lambda p: edit(p, "UPDATE pair SET dataset_id = 77"), "a row of pair names one of dataset"),
-        (lambda p: edit(p, "DROP TABLE rating"), "is not as Curator makes it"),
+        (lambda p: edit(p, "DROP TABLE rating"), "was changed outside of Curator"),
         (
             lambda p: edit(p, "CREATE TRIGGER evil AFTER INSERT ON pair BEGIN DELETE FROM rating; END"),
-            "see its trigger evil",
+            "look at its trigger evil",
         ),
-        (lambda p: edit(p, "DROP TABLE pair_text"), "see its table pair_text"),
+        (lambda p: edit(p, "DROP TABLE pair_text"), "look at its table pair_text"),
         (lambda p: (p.unlink(), p.mkdir()), "is no file"),
         (lambda p: (p.unlink(), os.mkfifo(p)), "is no file"),
         (lambda p: p.unlink(), "is not there"),
@@ -518,7 +518,7 @@ def test_an_upload_that_is_no_backup_or_not_wanted_leaves_nothing(
 ):
     preview = client.post("/backups/", data={"file": (io.BytesIO(b"hello"), "backup.db")}).location
     refused = client.get(preview)
-    assert refused.status_code == 400 and "This file is no SQLite database. Choose a file" in text_of(refused)
+    assert refused.status_code == 400 and "This file is not an SQLite database. Choose a file" in text_of(refused)
     assert left_over(home) == []
     preview = client.post("/backups/", data={"file": (backup.open("rb"), "backup.db")}).location
     assert "Nothing was restored" in said(client, client.post(f"{preview}/discard"))

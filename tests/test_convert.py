@@ -49,7 +49,7 @@ def test_what_is_refused_is_named_and_nothing_is_written(runner, write, tmp_path
         result = runner.invoke(args=["convert", str(source), target])
         assert result.exit_code == 1 and result.stdout == ""
         assert "Error: faq.csv line 3 has an empty answer" in result.stderr
-        assert "1 of 2 rows refused, so nothing was written." in result.stderr
+        assert "1 of 2 rows were refused, so nothing was written." in result.stderr
     assert list((tmp_path / "work").iterdir()) == []
     result = runner.invoke(args=["convert", str(source), "-", "--skip-refused"])
     assert result.exit_code == 0 and len(result.stdout.splitlines()) == 1

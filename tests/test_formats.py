@@ -78,7 +78,7 @@ def test_a_broken_json_line_is_refused_and_the_others_are_read(write):
     ('{"q":"x","a":{"b":1}}', "has an object as its answer"),
     ('{"q":"x","a":"nul \\u0000 here"}', "holds a NUL character"),
     ('{"q":"x","a":"\\ud83d alone"}', "half of a surrogate pair"),
-    ('{"messages":[]}', "messages that are no list"),
+    ('{"messages":[]}', "messages that are not a list"),
     ('{"messages":[{"role":"user","content":"x"}]}', "so it has no answer"),
     ('{"messages":[{"role":"assistant","content":"x"}]}', "no question before"),
     ('{"messages":[{"role":"tool","content":"x"}]}', "has the role 'tool' in message 1"),

@@ -70,7 +70,7 @@ def test_a_reason_that_many_rows_share_is_said_once(session, write):
         imports.apply(session, write("chats.jsonl", "".join(chats)), by="ada")
     first, second, _ = str(error.value).split("\n")
     assert first == "chats.jsonl line 1 ends with a turn of the user, so it has no answer. (Also: 2, 3, 4 and 1 more.)"
-    assert second == "chats.jsonl line 6 has messages that are no list of turns."
+    assert second == "chats.jsonl line 6 has messages that are not a list of turns."
 
 
 def test_refused_rows_are_left_out_when_asked_and_reported(session, write):
@@ -82,7 +82,7 @@ def test_refused_rows_are_left_out_when_asked_and_reported(session, write):
 @pytest.mark.parametrize("content, sentence", [
     ("question,answer\n", "has a header and no rows"),
     ("frage,antwort\na,b\n", "has no column for the question and no column for the answer. It has: frage, antwort"),
-    ("q,a\n,\nx,\n", "not one row can be used"),
+    ("q,a\n,\nx,\n", "refused, so nothing was imported"),
     ('{"words": "hello"}\n', "line 1 has no column for the question"),
 ])  # fmt: skip
 def test_a_file_without_one_usable_row_is_refused(session, write, content, sentence):
@@ -236,7 +236,7 @@ def test_refused_rows_are_written_mended_and_imported(session, write, tmp_path, 
 
 
 def test_rows_all_refused_are_still_written(session, write, tmp_path):
-    with pytest.raises(UserError, match="not one row can be used"):
+    with pytest.raises(UserError, match="refused, so nothing was imported"):
         imports.apply(session, write("faq.csv", "q,a\nbad?,\n"), by="ada", rejects=tmp_path / "r.csv")
     assert (tmp_path / "r.csv").read_text() == (
         'q,a,_line,_reason\nbad?,,2,"has an empty answer. Fill it in, or remove the row."\n'

@@ -129,13 +129,13 @@ def test_a_field_that_no_shape_knows_is_kept_as_it_is():
     ({"messages": [SUM, {"role": "assistant", "content": None, "tool_calls": [{}]}]}, "calls a tool in message 2"),
     ({"messages": [SUM, {"role": "tool", "content": "4"}]}, "has the role 'tool' in message 2"),
     ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}, FOUR]},
-     "holds image_url in message 1, and a pair holds text alone"),
-    ({"text": "First words.\n<|im_start|>user\nHi<|im_end|>"}, "no turns in its text"),
+     "holds image_url in message 1, and a pair keeps text only"),
+    ({"text": "First words.\n<|im_start|>user\nHi<|im_end|>"}, "has a text without turns"),
     ({"messages": [SUM, {"role": "narrator", "content": "4"}]}, "has the role 'narrator' in message 2"),
     ({"conversations": [{"from": "gpt", "value": "Hello"}]}, "no question before its last answer"),
     ({"conversations": [{"from": "human", "value": "Hi"}]}, "ends with a turn of the user"),
-    ({"text": "Just some words."}, "no turns in its text"),
-    ({"chosen": [HI, HELLO], "rejected": [SUM, FOUR]}, "parts from the chosen one before its last turn"),
+    ({"text": "Just some words."}, "has a text without turns"),
+    ({"chosen": [HI, HELLO], "rejected": [SUM, FOUR]}, "differs from the chosen one before its last turn"),
     ({"q": "2+2?", "a": "4", "nul": ["\0"]}, "holds a NUL character"),
     ({"q": "2+2?", "a": "4", "deep": json.loads("[" * 200 + "]" * 200)}, "more than 100 levels deep"),
 ])  # fmt: skip
@@ -151,7 +151,9 @@ def test_a_shape_and_columns_can_be_named():
     both = {"messages": [HI, HELLO], "prompt": "2+2?", "completion": "4"}
     assert row_of(both).question == "Hi" and row_of(both, shape="prompt-completion").question == "2+2?"
     assert row_of({"dialogue": [SUM, FOUR]}, mapping={"messages": "dialogue"}).answer == "4"
-    with pytest.raises(UserError, match="has not the columns of alpaca: 'instruction' and 'output'. It has: messages"):
+    with pytest.raises(
+        UserError, match="does not have the columns of alpaca: 'instruction' and 'output'. It has: messages"
+    ):
         find_columns(both, shape="alpaca")
     with pytest.raises(UserError, match="can't be read as 'excel'. Choose one of: preference, messages, sharegpt"):
         find_columns(both, shape="excel")

@@ -134,7 +134,7 @@ def checked(app: Flask, path: Path, name: str = "") -> Iterator[Backup]:
         except PermissionError as error:
             raise UserError(f"{name} can't be read: {error.strerror}. Check who may read it.") from error
         except (OSError, EOFError, zlib.error, sqlite3.Error) as error:
-            raise UserError(f"{name} is no whole backup: {error}. Nothing was changed.") from error
+            raise UserError(f"{name} is not a whole backup: {error}. Nothing was changed.") from error
         engine = open_engine(f"sqlite:///{copy}")
         try:
             if made_with != database.newest():
@@ -147,7 +147,9 @@ def checked(app: Flask, path: Path, name: str = "") -> Iterator[Backup]:
         # An index of the user's own does no harm; a trigger would act on every edit.
         faults = sorted(wanted - found) + sorted(each for each in found - wanted if each[0] == "trigger")
         if faults:
-            raise UserError(f"{name} is not as Curator makes it: see its {' '.join(faults[0])}. Nothing was changed.")
+            raise UserError(
+                f"{name} was changed outside of Curator: look at its {' '.join(faults[0])}. Nothing was changed."
+            )
         yield Backup(copy, made_with, counts_of(copy))
 
 

@@ -21,7 +21,7 @@ Counts = dict[str, int]  # rows by table
 
 
 def take(path: Path, copy: Path, name: str) -> None:
-    """Copy a backup, unpacked where it is packed. Raises UserError where it is no SQLite database, or too large."""
+    """Copy a backup, unpacked where it is packed. Raises UserError where it is not an SQLite database, or too large."""
     free = shutil.disk_usage(copy.parent).free
     if path.stat().st_size > free // ROOMS:
         raise UserError(explain_room(name, free))
@@ -35,7 +35,7 @@ def take(path: Path, copy: Path, name: str) -> None:
         raise UserError(f"{name} is compressed with zstd. Unpack it first with: unzstd {name}")
     with source.open("rb") as file:
         if file.read(16) != b"SQLite format 3\0":
-            raise UserError(f"{name} is no SQLite database. Choose a file that came from Curator's own backup.")
+            raise UserError(f"{name} is not an SQLite database. Choose a file that came from Curator's own backup.")
     # SQLite copies it, since a database that was simply copied may have its newest rows in a -wal beside it.
     with contextlib.closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as found:
         with contextlib.closing(sqlite3.connect(copy)) as target_file:
@@ -68,12 +68,12 @@ def check(copy: Path, name: str) -> str:
         if fault != "ok":
             raise UserError(f"{name} is damaged: {fault}. Nothing was changed.")
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
-            raise UserError(f"{name} is no database of Curator. Choose a file that came from Curator's own backup.")
+            raise UserError(f"{name} is not a database of Curator. Choose a file that came from Curator's own backup.")
         revision = (connection.execute("SELECT version_num FROM alembic_version").fetchone() or ("nothing",))[0]
         if revision not in database.all_revisions():
             raise UserError(
-                f"{name} was made by another, probably newer Curator ({revision}; this one knows up to "
-                f"{database.newest()}). Restore it with that one."
+                f"{name} was made by another Curator, probably a newer one ({revision}; this one knows up to "
+                f"{database.newest()}). Restore it with the one that made it."
             )
         orphan = connection.execute("PRAGMA foreign_key_check").fetchone()
         if orphan:

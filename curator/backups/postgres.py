@@ -72,11 +72,11 @@ def replace_rows(app: Flask, live: Engine, backup: Path, *, has_tables: bool) ->
             kept.unlink()
         if isinstance(error, sa.exc.OperationalError):
             raise UserError(
-                f"PostgreSQL does not hand its tables over: {error.orig}. "
+                f"The tables of PostgreSQL are in use: {error.orig}. "
                 "Wait until nobody reads or writes them, then try again."
             ) from error
         if isinstance(error, sa.exc.DBAPIError):
-            raise UserError(f"PostgreSQL does not take a row: {error.orig}. Nothing was changed.") from error
+            raise UserError(f"PostgreSQL refused a row: {error.orig}. Nothing was changed.") from error
         raise
     finally:
         source.dispose()

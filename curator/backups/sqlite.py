@@ -56,7 +56,7 @@ def replace_pages(app: Flask, live: Engine, backup: Path, *, has_tables: bool) -
 
         def hold(status: int, _remaining: int, _total: int) -> None:
             if status == sqlite3.SQLITE_BUSY:  # the busy timeout is over; SQLite would ask for ever
-                raise UserError("Curator is writing, in an import perhaps. Wait until it is done, then try again.")
+                raise UserError("Curator is busy writing, perhaps an import. Wait until it is done, then try again.")
             if has_tables and not kept:
                 # From the first step on the writer's turn is ours: no row can come between this copy and the end.
                 copy_pages(live, place / "kept.db")

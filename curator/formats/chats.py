@@ -46,13 +46,13 @@ def read_turns(chat: list[Any], line: int) -> list[Message] | Refusal:
         if who is None:
             return Refusal(line, f"has no role in message {number}.")
         if str(who).casefold() in TOOL_ROLES:
-            return Refusal(line, f"has the role {str(who)!r} in message {number}, and a pair holds no use of tools.")
+            return Refusal(line, f"has the role {str(who)!r} in message {number}, and a pair keeps text only.")
         if turn.get("tool_calls") or turn.get("function_call"):
-            return Refusal(line, f"calls a tool in message {number}, and a pair holds no use of tools.")
+            return Refusal(line, f"calls a tool in message {number}, and a pair keeps text only.")
         role = ROLES.get(str(who).casefold())
         if role is None:
             return Refusal(
-                line, f"has the role {shorten(str(who))!r} in message {number}. Known are system, user and assistant."
+                line, f"has the role {shorten(str(who))!r} in message {number}. Use system, user or assistant."
             )  # fmt: skip
         words = next((turn[name] for name in WORDS if turn.get(name) is not None), None)
         content = text_of(words)
@@ -61,7 +61,7 @@ def read_turns(chat: list[Any], line: int) -> list[Message] | Refusal:
             kinds = [part.get("type", "text") for part in parts if isinstance(part, dict)]
             other = next((kind for kind in kinds if kind != "text"), "")
             if other:
-                return Refusal(line, f"holds {shorten(str(other))} in message {number}, and a pair holds text alone.")
+                return Refusal(line, f"holds {shorten(str(other))} in message {number}, and a pair keeps text only.")
             return Refusal(line, f"has no text in message {number}, from the {role}.")
         found.append({"role": role, "content": content})
     return found
@@ -90,7 +90,7 @@ def read_history(value: Any, line: int) -> list[Message] | Refusal:
     """Return earlier turns: messages, Alpaca's [[question, answer], …], or one of the two as JSON text."""
     chat = as_list(value or [])
     if chat is None:
-        return Refusal(line, "has a history that is no JSON list of messages.")
+        return Refusal(line, "has a history that is not a list of messages.")
     if chat and all(isinstance(turn, list) and len(turn) == 2 for turn in chat):
         chat = [
             {"role": role, "content": words}

@@ -58,9 +58,9 @@ class Conversion:
         """Say why nothing was written, and how to go on."""
         total = self.written + len(self.refused)
         if not self.written:
-            return f"{self.reading.name} gave not one pair, so nothing was written."
+            return f"{self.reading.name} holds no pair, so nothing was written."
         return (
-            f"{len(self.refused):,} of {total:,} rows refused, so nothing was written. "
+            f"{len(self.refused):,} of {total:,} rows were refused, so nothing was written. "
             "Mend them, or leave them out with --skip-refused."
         )
 

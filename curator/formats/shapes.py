@@ -177,7 +177,7 @@ def explain_missing(
     """Say which columns are wanting, which there are, and how to name them."""
     if shape:
         wanted = " or ".join(dict.fromkeys(" and ".join(map(repr, way.values())) for way in SHAPES[shape][1][:3]))
-        return f"has not the columns of {shape}: {wanted}. It has: {quoted(headers)}. Name them with --map."
+        return f"does not have the columns of {shape}: {wanted}. It has: {quoted(headers)}. Name them with --map."
     has_question = chosen.get("question") or any(q in by_name for q, _ in QUESTION_ANSWER)
     has_answer = chosen.get("answer") or any(a in by_name for _, a in QUESTION_ANSWER)
     wanting = [what for what, there in (("question", has_question), ("answer", has_answer)) if not there]
@@ -315,14 +315,14 @@ def read_chat(values: Mapping[str, Any], line: int) -> list[Message] | Refusal:
     """Return all turns of a record, its answer last."""
     if "messages" in values:
         turns = as_list(values["messages"])
-        read = read_turns(turns, line) if turns else Refusal(line, "has messages that are no list of turns.")
+        read = read_turns(turns, line) if turns else Refusal(line, "has messages that are not a list of turns.")
         return read if isinstance(read, Refusal) or "answer" not in values else with_answer(read, values, line)
     if "text" in values or "question" not in values:
         text = values.get("text", values.get("answer"))
         if isinstance(text, list):
             return read_turns(text, line)
         turns = split_text(text) if isinstance(text, str) else []
-        return turns or Refusal(line, "has no turns in its text. Write them as: ### Human: Hi ### Assistant: Hello")
+        return turns or Refusal(line, "has a text without turns. Mark them as in: ### Human: Hi ### Assistant: Hello")
     earlier = read_history(values.get("history"), line)
     asked = read_part(values, "question", "user", line)
     answered = read_part(values, "answer", "assistant", line)
@@ -371,7 +371,7 @@ def read_rejected(values: Mapping[str, Any], chat: list[Message], line: int) -> 
     if isinstance(read, Refusal):
         return read
     if len(read) > 1 and read[:-1] != chat[-len(read) : -1]:
-        return Refusal(line, "has a rejected conversation that parts from the chosen one before its last turn.")
+        return Refusal(line, "has a rejected conversation that differs from the chosen one before its last turn.")
     return read[-1]["content"] if read else ""
 
 
@@ -403,7 +403,9 @@ def find_answers(chat: list[Message], weights: list[Any], each_turn: bool, line:
     if len(chat) < 2 or chat[-2]["role"] != "user":
         return Refusal(line, "has no question before its last answer.")
     if weights[-1] == 0:
-        return Refusal(line, "has weight 0 on its last answer, which is not to be learnt. Import it with --turns each.")
+        return Refusal(
+            line, "has weight 0 on its last answer, so nothing is to be learnt from it. Import it with --turns each."
+        )
     return [len(chat) - 1]
 
 
