@@ -89,7 +89,9 @@ def json_lines(source: Source) -> Iterator[Record | Refusal]:
         if not text:
             continue
         try:
-            value = decoder.decode(text)
+            value, end = decoder.raw_decode(text)
+            if end != len(text):
+                decoder.decode(text)  # it says what is wrong with the rest
         except (ValueError, RecursionError) as error:
             decoder.unfit = ""
             reason = broken_bytes(text) or f"is not JSON: {explain_json(error)}. It begins {shorten(text)!r}."

@@ -79,7 +79,7 @@ PLAIN = frozenset(("key", "system", "source", "tags", "status", "notes"))  # a t
 MAX_DEPTH = 100  # of nested lists and objects in a field that is kept as it is; SQLite's own limit is 1,000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: setting twelve fields behind its own back would take four times as long
 class Row:
     """One pair as it was read, and the line that it began on."""
 
