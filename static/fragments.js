@@ -51,7 +51,7 @@ export async function refresh() {
   const place = rowNumber();
   const answer = await fetch(location.href);
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  for (const part of ["main", ".rail > ul"]) {
+  for (const part of ["main", ".rail > ul", ".rail-end", ".more > div"]) {
     document.querySelector(part).replaceChildren(...document.adoptNode(page.querySelector(part)).childNodes);
   }
   const rows = document.querySelectorAll("main [data-row]");

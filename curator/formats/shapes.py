@@ -152,7 +152,8 @@ def find_columns(headers: Iterable[str], mapping: Mapping[str, str] | None = Non
 def shapes_for(chosen: Mapping[str, str]) -> list[str]:
     """Return the shapes to try: where a person named a column, those that have such a part."""
     main = {"question", "answer", "messages", "text"} & set(chosen)
-    return [name for name, (_, ways) in SHAPES.items() if all(any(what in way for way in ways) for what in main)]
+    names = [name for name, (_, ways) in SHAPES.items() if all(any(what in way for way in ways) for what in main)]
+    return sorted(names, key=lambda name: name != "qa") if {"question", "answer"} <= main else names
 
 
 def with_others(
