@@ -112,10 +112,12 @@ class Plan:
             "first_near": [asdict(near) for near in self.near[:SHOWN]],
         }  # fmt: skip
 
-    def count(self, row: Row, fate: str | Change) -> None:
-        """Count a row as new, identical or changed, and keep the first that are worth a look."""
+    def count(self, row: Row, fate: str | Change | Refusal) -> None:
+        """Count a row as new, identical, changed or refused, and keep the first that are worth a look."""
         if isinstance(fate, Change):
             self.count_named(row, fate)
+        elif isinstance(fate, Refusal):
+            self.refused.append(fate)
         elif fate == "new":
             self.new += 1
             if len(self.rows) < COMPARED:
@@ -169,10 +171,10 @@ def plan(
     reading = formats.read(path, name, encoding=encoding, delimiter=delimiter, split=split)
     found, rows = begin(reading, dataset, mapping, shape, each_turn, ids)
     place = session.scalar(sa.select(Dataset.id).where(Dataset.name == dataset))
-    seen: set[str] = set()
+    seen: dict[str, int] = {}
     for batch in batches(rows):
         for row, fingerprint, fate in compare(session, place, batch, seen):
-            seen.add(fingerprint)
+            seen.setdefault(fingerprint, hash(row.rejected))
             found.count(row, fate)
         on_progress(found.total, reading.estimate(found.total))
     if rejects:
@@ -212,11 +214,11 @@ def apply(
     with Stage() as stage, frozen_heap():
         latest = session.scalar(sa.select(sa.func.max(Changeset.id))) or 0
         place_id = session.scalar(sa.select(Dataset.id).where(Dataset.name == found.dataset))
-        seen: set[str] = set()
+        seen: dict[str, int] = {}
         for batch in batches(rows):
             values = []
             for row, fingerprint, fate in compare(session, place_id, batch, seen):
-                seen.add(fingerprint)
+                seen.setdefault(fingerprint, hash(row.rejected))
                 found.count(row, fate)
                 if fate == "new":
                     values.append(as_values(row, fingerprint, reading.name))
@@ -347,33 +349,54 @@ def batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
 
 
 def compare(
-    session: Session, dataset_id: int | None, rows: list[Row], seen: set[str]
-) -> Iterator[tuple[Row, str, str | Change]]:
-    """Yield each row with its fingerprint and its fate: "new", "identical", or what it makes of the pair it names.
+    session: Session, dataset_id: int | None, rows: list[Row], seen: Mapping[str, int]
+) -> Iterator[tuple[Row, str, str | Change | Refusal]]:
+    """Yield each row with its fingerprint and its fate: "new", "identical", refused, or what it makes of a pair.
 
     A row changes the pair outside the trash that has its key; a text that is there already, in the data
-    set or in `seen`, is never there twice. `seen` is read as it grows.
+    set or in `seen`, is never there twice, and gets the rejected answer that it lacks. `seen` has the hash
+    of the rejected answer for each fingerprint, and is read as it grows.
     """
     prints = [text.fingerprint_of(r.question, r.answer, r.system, r.history) for r in rows]
     keys = [row.key for row in rows if row.key]
     there: set[str] = set()
     by_key: dict[str, sa.Row[Any]] = {}
+    by_print: dict[str, sa.Row[Any]] = {}
     if dataset_id is not None:
         live = (Pair.dataset_id == dataset_id, ~Pair.trashed)
         there = set(session.scalars(sa.select(Pair.fingerprint).where(*live, among(session, Pair.fingerprint, prints))))
-    if dataset_id is not None and keys:
         # Rows of the table, not objects: a quarter of the time.
-        named = sa.select(*Pair.__table__.columns).where(*live, Pair.key != "", among(session, Pair.key, keys))
-        by_key = {pair.key: pair for pair in session.execute(named.order_by(Pair.id.desc()))}
+        pairs = sa.select(*Pair.__table__.columns).where(*live).order_by(Pair.id.desc())
+        if keys:
+            named = session.execute(pairs.where(Pair.key != "", among(session, Pair.key, keys)))
+            by_key = {pair.key: pair for pair in named}
+        if preferring := [one for one, row in zip(prints, rows, strict=True) if row.rejected and one in there]:
+            said = session.execute(pairs.where(among(session, Pair.fingerprint, preferring)))
+            by_print = {pair.fingerprint: pair for pair in said}
     for row, fingerprint in zip(rows, prints, strict=True):
         pair = by_key.get(row.key)
         is_there = fingerprint in there or fingerprint in seen
         if pair is not None and (fingerprint == pair.fingerprint or not is_there):
             after = {name: value for name, value in given(row).items() if getattr(pair, name) != value}
-            before = {name: getattr(pair, name) for name in after}
-            yield row, fingerprint, Change(row.line, pair, before, after)
+            yield row, fingerprint, change_of(row, pair, after)
+        elif is_there and row.rejected:
+            yield row, fingerprint, prefer(row, by_print.get(fingerprint), seen.get(fingerprint))
         else:
             yield row, fingerprint, "identical" if is_there else "new"
+
+
+def change_of(row: Row, pair: sa.Row[Any], after: dict[str, Any]) -> Change:
+    """Return what a row makes of a pair."""
+    return Change(row.line, pair, {name: getattr(pair, name) for name in after}, after)
+
+
+def prefer(row: Row, pair: sa.Row[Any] | None, earlier: int | None) -> str | Change | Refusal:
+    """Return what becomes of a rejected answer whose pair is there, or came earlier with one of that hash."""
+    if earlier == hash(row.rejected) or (pair is not None and pair.rejected == row.rejected):
+        return "identical"
+    if pair is not None and not pair.rejected and earlier is None:
+        return change_of(row, pair, {"rejected": row.rejected})
+    return Refusal(row.line, "has the text of another row or pair with another rejected answer. A pair keeps one.")
 
 
 def among(session: Session, column: sa.orm.InstrumentedAttribute[str], texts: list[str]) -> sa.ColumnElement[bool]:

@@ -328,3 +328,22 @@ def test_progress_tells_about_how_many_rows_a_file_has(session, write):
     told = []
     imports.plan(session, path, on_progress=lambda rows, total: told.append((rows, total)))
     assert told[0][0] == 5000 and 7000 < told[0][1] < 9000 and told[-1] == (8000, 8000)
+
+
+def prefer(chosen, rejected):
+    return json.dumps({"prompt": "Open?", "chosen": chosen, "rejected": rejected}) + "\n"
+
+
+def test_a_pair_that_is_there_gets_the_rejected_answer_that_it_lacks(session, write, make_pair):
+    """Preferences imported after the pairs they are about used to lose their rejected answers without a word."""
+    pair = make_pair("Open?", "Yes.")
+    done = imports.apply(session, write("dpo.jsonl", prefer("Yes.", "Who knows.") * 2), by="ada")
+    assert (done.new, done.changed, done.identical, len(done.refused)) == (0, 1, 1, 0)
+    assert pairs.get(session, pair.id).rejected == "Who knows."
+
+
+def test_a_second_rejected_answer_of_one_pair_is_refused_by_name(session, write):
+    path = write("dpo.jsonl", prefer("Yes.", "Who knows.") + prefer("Yes.", "No."))
+    done = imports.apply(session, path, by="ada", skip_refused=True)
+    assert (done.new, [refusal.line for refusal in done.refused]) == (1, [2])
+    assert "with another rejected answer" in done.refused[0].reason
