@@ -122,17 +122,17 @@ def examples(
     session: Session, selection: Selection, seen: Report | None = None, limit: int | None = None
 ) -> Iterator[list[Example]]:
     """Yield the chats of a selection in id order, a batch in memory at a time; `seen` is told of each."""
-    columns = (Pair.status, Pair.id, Pair.system, sa.cast(Pair.history, sa.Text), Pair.question, Pair.answer)
+    columns = (Pair.id, Pair.system, sa.cast(Pair.history, sa.Text), Pair.question, Pair.answer, Pair.status)
     where = search.conditions(session, exportable(selection))
     for batch in batches(session, sa.select(*columns).where(*where).order_by(Pair.id).limit(limit)):
-        chats = [example(*row[1:]) for row in batch]
+        chats = [example(*row) for row in batch]
         if seen:
             seen.add(chats)
-            seen.drafts += [row[0] for row in batch].count("draft")
+            seen.drafts += [row[-1] for row in batch].count("draft")
         yield chats
 
 
-def example(number: int, system: str, history: str, question: str, answer: str) -> Example:
+def example(number: int, system: str, history: str, question: str, answer: str, _status: str = "") -> Example:
     """Return a pair, its history still JSON, as a chat: who speaks, and what they say."""
     if history == "[]":
         return (number, BRIEFED, (system, question, answer)) if system else (number, PLAIN, (question, answer))
