@@ -16,7 +16,7 @@ from flask.sessions import SecureCookieSessionInterface
 from werkzeug.exceptions import Forbidden, HTTPException, RequestEntityTooLarge
 
 from curator import cli, settings
-from curator.errors import Conflict, NotFound, UserError
+from curator.errors import Busy, Conflict, NotFound, UserError
 from curator.words import about, duration
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
@@ -144,7 +144,7 @@ def answer_errors(app: Flask) -> None:
 
     @app.errorhandler(UserError)
     def on_user_error(error: UserError) -> tuple[str, int]:
-        status = {NotFound: 404, Conflict: 409}.get(type(error), 400)
+        status = {NotFound: 404, Conflict: 409, Busy: 503}.get(type(error), 400)
         return render_template("error.html", message=str(error), status=status), status
 
     @app.errorhandler(RequestEntityTooLarge)

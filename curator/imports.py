@@ -26,6 +26,7 @@ BATCH = 5000  # rows inserted by one statement; the full-text index takes many a
 BATCH_CHARACTERS = 2**22  # of texts in a batch, so that long ones don't fill the memory
 SHOWN = 20
 SHOWN_REFUSALS = 200
+SHOWN_CHARACTERS = 2000
 COMPARED = 2000  # new rows that a preview compares with what is there, for near-duplicates
 OnProgress = Callable[..., object]  # told how many rows, of how many if that can be told, and what is done
 OF_ONE_SHAPE = frozenset(("messages", "conversations", "conversation", "chosen", "rejected"))
@@ -107,7 +108,7 @@ class Plan:
             "delimiter": self.delimiter, "encoding": self.encoding, "new": self.new, "changed": self.changed,
             "identical": self.identical, "refused": len(self.refused), "near": len(self.near),
             "near_bound": self.near_bound, "clash": self.clash,
-            "first_rows": [asdict(row) for row in self.rows[:SHOWN]], "first_changes": changes,
+            "first_rows": [as_shown(row) for row in self.rows[:SHOWN]], "first_changes": changes,
             "first_refused": [{"line": r.line, "reason": r.reason} for r in self.refused[:SHOWN_REFUSALS]],
             "first_near": [asdict(near) for near in self.near[:SHOWN]],
         }  # fmt: skip
@@ -458,6 +459,14 @@ def as_values(row: Row, fingerprint: str, file: str) -> dict[str, Any]:
         "source": row.source or file, "notes": row.notes, "rejected": row.rejected, "key": row.key,
         "meta": row.meta, "fingerprint": fingerprint,
     }  # fmt: skip
+
+
+def as_shown(row: Row) -> dict[str, Any]:
+    """Return of a row what a preview shows; a text that nobody would read to its end is cut."""
+    texts = {name: getattr(row, name) for name in ("system", "question", "answer")}
+    cut = {name: t if len(t) <= SHOWN_CHARACTERS else t[:SHOWN_CHARACTERS] + "…" for name, t in texts.items()}
+    beside = {"line": row.line, "turns": len(row.history), "tags": row.tags, "source": row.source, "status": row.status}
+    return cut | beside
 
 
 def usable(found: Plan) -> Plan:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from curator import database, imports
 from curator.errors import NotFound, UserError
@@ -165,11 +165,15 @@ def cancel(app: Flask, job_id: int, by: str) -> Job:
 
 
 def recent(app: Flask, limit: int = 50) -> list[Job]:
-    """Return the latest jobs, the newest first."""
+    """Return the latest jobs, the newest first, without their logs and results, which may be long."""
     if not place_of(app).exists():
         return []
     with opened(app) as session:
-        return list(session.scalars(sa.select(Job).order_by(Job.id.desc()).limit(limit)))
+        return list(
+            session.scalars(
+                sa.select(Job).options(defer(Job.log), defer(Job.result)).order_by(Job.id.desc()).limit(limit)
+            )
+        )
 
 
 def at_work(app: Flask) -> int:
@@ -327,7 +331,7 @@ def run(app: Flask, job_id: int) -> None:
                 ended["result"] = KINDS[job.kind](
                     session, by=job.by, on_progress=Progress(sessions, job_id), **job.arguments
                 )  # fmt: skip
-            said = ended["result"].get("told", "Done.")
+            said = ended["message"] = ended["result"].get("told", "Done.")
         except Cancelled:
             said = "Stopped; nothing was changed."
             ended |= {"state": "cancelled"}

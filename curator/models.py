@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship, sessionmaker
 
+from curator.errors import Busy
 from curator.words import STATUSES
 
 
@@ -340,13 +341,21 @@ def make_sessions(engine: Engine) -> sessionmaker[Session]:
 def writing(session: Session) -> Iterator[Session]:
     """Take the writer's turn, then commit all of the block or none of it.
 
-    What the session had read before may have changed while it waited, so it is read again.
+    What the session had read before may have changed while it waited, so it is read again. Raises Busy
+    where the turn did not come within CURATOR_BUSY_TIMEOUT.
     """
     if session.info.get("writing"):  # a noun called by another noun joins its act
         yield session
         return
     session.rollback()
-    session.connection(execution_options={"write": True})
+    try:
+        session.connection(execution_options={"write": True})
+    except sa.exc.OperationalError as error:
+        if "locked" not in str(error.orig):
+            raise
+        raise Busy(
+            "The database is busy with a large change. Nothing of yours was saved: try again in a minute."
+        ) from error
     session.info["writing"] = True
     try:
         yield session

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from curator import create_app, database, imports, jobs, pairs, search
 from curator.errors import NotFound, UserError
+from curator.models import writing
 from curator.search import Selection
 
 
@@ -235,6 +236,16 @@ def test_a_save_does_not_wait_while_a_file_is_read(app, session, write, make_pai
     assert took and took[0] < 5
 
 
+def test_a_save_that_waits_too_long_is_refused_in_a_sentence(home, make_pair):
+    pair = make_pair()
+    app = create_app({"CURATOR_BUSY_TIMEOUT": 0.1})
+    with database.open_session(app) as writer, writing(writer):
+        client = app.test_client()
+        answer = client.post(f"/pairs/{pair.id}/trash", headers={"Origin": "http://localhost"})
+    database.engine(app).dispose()
+    assert answer.status_code == 503 and "Nothing of yours was saved: try again in a minute" in answer.text
+
+
 LARGE = "question,answer\n" + "".join(f"Question {n}?,An answer of some length to number {n}.\n" for n in range(3000))
 
 
@@ -261,6 +272,16 @@ def test_a_large_file_is_looked_at_and_imported_by_jobs(app, client, small_is_la
     assert "Imported 3,000 pairs from many.csv." in page and "/changes/1/undo" in page
     client.post("/changes/1/undo")
     assert "Undone." in client.get(importing).text and count(app) == 0
+
+
+def test_a_second_press_on_import_leads_to_the_job_of_the_first(app, client, small_is_large, kind):
+    goes_on = threading.Event()
+    kind(lambda *a, **k: {})
+    jobs.KINDS["import"] = lambda *a, **k: goes_on.wait(10) and {}
+    address = send(client, LARGE).location.partition("?")[0]
+    assert client.post(address).location == client.post(address).location == "/jobs/1"
+    goes_on.set()
+    ended(app, jobs.get(app, 1))
 
 
 def test_the_rejects_of_a_large_file_come_from_its_look(app, client, small_is_large):

@@ -118,6 +118,9 @@ def apply(token: str) -> Response:
     path = uploaded(token)
     form = {name: request.form[name] for name in FIELDS if request.form.get(name)}
     reading = chosen(form)
+    for job in jobs.recent(current_app):
+        if job.state in jobs.AT_WORK and job.kind == "import" and job.arguments["token"] == token:
+            return door.go(url_for("jobs.show", job_id=job.id))  # the button was pressed twice
     if is_large(path):
         job = jobs.start(
             current_app, "import", door.who(), f"Import {path.name} into {reading['dataset']}",
