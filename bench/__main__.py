@@ -7,6 +7,7 @@ Rows are made with a fixed seed. Nothing here fails: it prints, and bench/README
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import platform
 import random
@@ -22,8 +23,11 @@ from pathlib import Path
 
 import datasets
 import sqlite_utils
+from flask import Flask
+from sqlalchemy.orm import Session
 
-from curator import create_app, database, duplicates, exports, imports, search, versions
+from curator import create_app, database, duplicates, exports, history, imports, search, versions
+from curator.formats import preflight
 from curator.search import Selection
 
 PEERS = (
@@ -41,26 +45,44 @@ def make_rows(count: int, seed: int = 1) -> Iterator[str]:
         yield json.dumps({"question": question, "answer": " ".join(rng.choices(words, k=40)) + "."}) + "\n"
 
 
-def measure(pairs: int, folder: Path) -> dict[str, float]:
-    """Do everything once on a fresh database. Return seconds by name."""
-    source = folder / "rows.jsonl"
-    if not source.exists():
+def make_files(pairs: int, folder: Path) -> tuple[Path, Path, Path]:
+    """Return the rows as JSON lines, and as a table with ids in two versions, of which every answer differs."""
+    source, table, newer = folder / "rows.jsonl", folder / "rows.csv", folder / "newer.csv"
+    if not newer.exists():
         with source.open("w") as file:
             file.writelines(make_rows(pairs))
-    home = Path(tempfile.mkdtemp(dir=folder))
+        for path, more in ((table, ""), (newer, " More.")):
+            with path.open("w", newline="") as file, source.open() as rows:
+                writer = csv.writer(file)
+                writer.writerow(["id", "question", "answer"])
+                for number, row in enumerate(map(json.loads, rows)):
+                    writer.writerow([number, row["question"], row["answer"] + more])
+    return source, table, newer
+
+
+def open_app(home: Path) -> Flask:
+    """Return the application on a fresh database."""
     app = create_app({"CURATOR_HOME": str(home), "DATABASE_URL": f"sqlite:///{home / 'bench.db'}"})
-    took: dict[str, float] = {}
+    database.engine(app)
+    return app
+
+
+def measure(pairs: int, folder: Path) -> dict[str, tuple[float, float]]:
+    """Do everything once on a fresh database. Return seconds by name: on the clock, and of the processor."""
+    source, table, newer = make_files(pairs, folder)
+    home = Path(tempfile.mkdtemp(dir=folder))
+    app = open_app(home)
+    took: dict[str, tuple[float, float]] = {}
 
     def clock(name: str, act: Callable[[], object]) -> None:
-        start = time.perf_counter()
+        start, processor = time.perf_counter(), time.process_time()
         act()
-        took[name] = time.perf_counter() - start
+        took[name] = (time.perf_counter() - start, time.process_time() - processor)
 
-    database.engine(app)
     with database.open_session(app) as session:
         clock("import", lambda: imports.apply(session, source, by="bench"))
         clock("import again", lambda: imports.apply(session, source, by="bench"))
-        clock("export", lambda: exports.write_file(exports.lines(session, Selection()), folder / "out.jsonl"))
+        clock("export", lambda: export(session, folder / "out.jsonl"))
         clock("search", lambda: search.page(session, Selection(query="bana mela")))
         clock("last page", lambda: search.page(session, Selection(), after=pairs - 60))
         if pairs <= 10_000:  # both still take minutes at a hundred thousand
@@ -73,7 +95,32 @@ def measure(pairs: int, folder: Path) -> dict[str, float]:
     clock("import: sqlite-utils, bare rows and FTS", lambda: peer_import(source, home / "peer.db"))
     clock("export: datasets, bare rows", lambda: peer_export(home / "peer.db", folder / "peer.jsonl"))
     shutil.rmtree(home)
+    home.mkdir()
+    app = open_app(home)
+    with database.open_session(app) as session:
+        clock("import of a CSV", lambda: imports.apply(session, table, by="bench"))
+        if pairs <= 100_000:
+            again = {"name": table.name, "by": "bench"}  # a newer version has the name of the older
+            clock("import, each pair changed by its id", lambda: imports.apply(session, newer, **again))
+            clock("undo that", lambda: history.undo(session, history.recent(session)[0].id, by="bench"))
+    database.engine(app).dispose()
+    shutil.rmtree(home)
     return took
+
+
+def export(session: Session, target: Path) -> None:
+    """Do what `flask export --jsonl > FILE` does, its report on standard error included."""
+    seen = preflight.Report()
+    with target.open("wb") as file:
+        file.writelines(exports.pieces(session, Selection(), seen=seen))
+    list(preflight.sentences(seen))
+
+
+def peak_of_import(file: Path) -> str:
+    """Return the most memory that an import of a file holds in a process of its own, in MiB."""
+    with tempfile.TemporaryDirectory() as home:
+        command = [sys.executable, "-m", "bench.peak", str(file), home]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def peer_import(source: Path, path: Path) -> None:
@@ -111,7 +158,7 @@ def main() -> None:
     print("| what | " + " | ".join(f"{pairs:,} pairs" for pairs in options.pairs) + " |")
     print("|---|" + "---|" * len(options.pairs))
     with tempfile.TemporaryDirectory() as folder:
-        rounds: list[list[dict[str, float]]] = []
+        rounds: list[list[dict[str, tuple[float, float]]]] = []
         for _ in range(options.rounds):
             here = []
             for pairs in options.pairs:
@@ -119,12 +166,17 @@ def main() -> None:
                 place.mkdir(exist_ok=True)
                 here.append(measure(pairs, place))
             rounds.append(here)
+        files = [Path(folder) / str(pairs) for pairs in options.pairs]
+        peaks = {kind: [peak_of_import(place / f"rows.{kind}") for place in files] for kind in ("jsonl", "csv")}
     for name in rounds[0][0]:
-        known = [[r[i][name] for r in rounds if name in r[i]] for i in range(len(options.pairs))]
+        known = [[r[i][name][0] for r in rounds if name in r[i]] for i in range(len(options.pairs))]
         print(f"| {name} | " + " | ".join(f"{statistics.median(k):.3f} s" if k else "" for k in known) + " |")
     for ours, peer in PEERS:
-        ratios = [statistics.median(r[i][ours] / r[i][peer] for r in rounds) for i in range(len(options.pairs))]
-        print(f"| {ours}, times the peer's | " + " | ".join(f"{ratio:.2f}" for ratio in ratios) + " |")
+        for clock, words in enumerate(("times the peer's", "times the peer's, by processor time")):
+            ratios = [[r[i][ours][clock] / r[i][peer][clock] for r in rounds] for i in range(len(options.pairs))]
+            print(f"| {ours}, {words} | " + " | ".join(f"{statistics.median(ratio):.2f}" for ratio in ratios) + " |")
+    for kind, found in peaks.items():
+        print(f"| import of rows.{kind}, peak memory | " + " | ".join(f"{mib} MiB" for mib in found) + " |")
     for command in (("flask",), ("trainer",)):
         seconds = statistics.median(help_seconds(*command) for _ in range(5))
         print(f"| `{' '.join(command)} --help` |{' |' * (len(options.pairs) - 1)} {seconds:.3f} s |")

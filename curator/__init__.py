@@ -16,7 +16,8 @@ from flask.sessions import SecureCookieSessionInterface
 from werkzeug.exceptions import Forbidden, HTTPException, RequestEntityTooLarge
 
 from curator import cli, settings
-from curator.errors import Conflict, NotFound, UserError
+from curator.errors import Busy, Conflict, NotFound, UserError
+from curator.words import about, duration
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 CONTENT_SECURITY_POLICY = (
@@ -61,17 +62,18 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     )
     app.config.update(config or {})
     app.session_interface = SessionCookie()
-    app.jinja_env.filters.update(number=number, when=when, bytes=in_bytes)
+    app.jinja_env.filters.update(number=number, when=when, bytes=in_bytes, about=about, duration=duration)
     guard(app)
     answer_errors(app)
     for command in cli.COMMANDS:
         app.cli.add_command(command)
 
     # SQLAlchemy takes a third of a second to import: only who makes an app waits for it, `--help` does not.
-    from curator import database
+    from curator import database, jobs
     from curator.views import BLUEPRINTS
 
     database.init_app(app)
+    app.before_request(lambda: None if request.endpoint == "static" else jobs.wake(app))
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     return app
@@ -142,7 +144,7 @@ def answer_errors(app: Flask) -> None:
 
     @app.errorhandler(UserError)
     def on_user_error(error: UserError) -> tuple[str, int]:
-        status = {NotFound: 404, Conflict: 409}.get(type(error), 400)
+        status = {NotFound: 404, Conflict: 409, Busy: 503}.get(type(error), 400)
         return render_template("error.html", message=str(error), status=status), status
 
     @app.errorhandler(RequestEntityTooLarge)

@@ -12,5 +12,9 @@ class NotFound(UserError):
     """What was asked for is not there: a page answers 404."""
 
 
+class Busy(UserError):
+    """Another writer held the database for longer than a save may wait: a page answers 503 and keeps what was typed."""
+
+
 class Conflict(UserError):
     """Somebody else changed it meanwhile: a page answers 409 and keeps what was typed."""

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship, sessionmaker
 
+from curator.errors import Busy
 from curator.words import STATUSES
 
 
@@ -283,6 +284,38 @@ class NotDuplicate(Base):
     at: Mapped[datetime] = mapped_column(default=now)
 
 
+class Beside(DeclarativeBase):
+    """Tables of a file of their own, beside the database: see `jobs`."""
+
+    type_annotation_map = Base.type_annotation_map
+
+
+class Job(Beside):
+    """A piece of long work: what was asked for, how far it is, and what came of it."""
+
+    __tablename__ = "job"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str]  # a key of jobs.KINDS
+    title: Mapped[str]  # as a person would say it: "Import faq.csv"
+    arguments: Mapped[dict[str, Any]]
+    by: Mapped[str]
+    # waiting, running, then done, failed, cancelled or interrupted
+    state: Mapped[str] = mapped_column(default="waiting", index=True)
+    is_cancel_asked: Mapped[bool] = mapped_column(default=False)
+    done: Mapped[int] = mapped_column(default=0)
+    total: Mapped[int | None]  # None where it can't be told; often an estimate
+    rate: Mapped[float] = mapped_column(default=0.0)  # of `done`, a second
+    message: Mapped[str] = mapped_column(default="")  # what it is at
+    result: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    error: Mapped[str] = mapped_column(default="")  # why it failed
+    log: Mapped[str] = mapped_column(default="")
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+
+
 # Writes JSON as people and full-text search read it: non-ASCII as it is.
 to_json = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -321,13 +354,21 @@ def make_sessions(engine: Engine) -> sessionmaker[Session]:
 def writing(session: Session) -> Iterator[Session]:
     """Take the writer's turn, then commit all of the block or none of it.
 
-    What the session had read before may have changed while it waited, so it is read again.
+    What the session had read before may have changed while it waited, so it is read again. Raises Busy
+    where the turn did not come within CURATOR_BUSY_TIMEOUT.
     """
     if session.info.get("writing"):  # a noun called by another noun joins its act
         yield session
         return
     session.rollback()
-    session.connection(execution_options={"write": True})
+    try:
+        session.connection(execution_options={"write": True})
+    except sa.exc.OperationalError as error:
+        if "locked" not in str(error.orig):
+            raise
+        raise Busy(
+            "The database is busy with a large change. Nothing of yours was saved: try again in a minute."
+        ) from error
     session.info["writing"] = True
     try:
         yield session

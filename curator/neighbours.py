@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
@@ -21,10 +21,12 @@ from curator.models import Pair, writing
 
 # Another shingle or other bands make another index: the one that is stored says which it was made with.
 SCHEME = minhash.stored()
-HELD = 1_000_000  # pairs whose keys are held before they are written: 80 bytes each
-WRITTEN = 200_000  # rows by one statement, and by one transaction where the index is built anew
+HELD = 1_000_000  # pairs whose keys are held before they are written
+WRITTEN = 200_000  # rows at a time, and by one transaction where the index is built anew
+TOGETHER = 100  # rows by one statement of SQLite
 PROPOSED = 50  # pairs that one band of a text proposes at most: a crowd of copies needs no more
 Change = tuple[int, str | None, str | None]
+Rows = Iterator[tuple[Any, Any]]  # keys, and the ids of their pairs: int64
 Progress = Callable[[int, int | None, str], object]
 
 
@@ -80,94 +82,121 @@ def holding(session: Session) -> Iterator[Held]:
             del session.info["neighbours"]
 
 
+class Bands:
+    """The keys of texts, 80 bytes each, in the order they came."""
+
+    def __init__(self) -> None:
+        self.pieces: list[tuple[Any, Any]] = []  # ids, and keys of shape (ids, bands)
+
+    def __len__(self) -> int:
+        return sum(len(ids) for ids, _ in self.pieces)
+
+    def take(self, ids: Iterable[int], texts: Sequence[str]) -> None:
+        """Add texts by the ids of their pairs; an empty one has no keys."""
+        import numpy as np
+
+        keys, filled = minhash.band_arrays(texts, SCHEME)
+        self.pieces.append((np.fromiter(ids, np.int64, len(texts))[filled], keys[filled]))
+
+    def rows(self, shift: int = 0, without: Collection[int] = ()) -> Rows:
+        """Yield keys and ids in the order of the index, some at a time; `shift` is added to the ids."""
+        import numpy as np
+
+        if not self.pieces:
+            return
+        ids = np.concatenate([some for some, _ in self.pieces])
+        kept = ~np.isin(ids, list(without)) if without else slice(None)
+        ids = ids[kept] + shift
+        for band in range(SCHEME.bands):
+            key = np.concatenate([keys[:, band] for _, keys in self.pieces])[kept]
+            order = np.lexsort((ids, key))
+            for start in range(0, len(order), WRITTEN):
+                some = order[start : start + WRITTEN]
+                yield key[some].astype(np.int64) | band << 32, ids[some]
+
+
 class Held:
-    """Keys that are to be entered and removed, as arrays."""
+    """Keys that are to be entered and removed."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.is_current = is_current(session, hold=True)
-        self.come: list[tuple[Any, Any]] = []
-        self.gone: list[tuple[Any, Any]] = []
-        self.count = 0
+        self.come, self.gone = Bands(), Bands()
         self.newest = 0  # the highest id whose keys are held
 
     def take(self, changes: Sequence[Change]) -> None:
         """Hold the keys of changed pairs."""
-        import numpy as np
-
         if not self.is_current:
             return
         if min(pair_id for pair_id, _, _ in changes) <= self.newest:
-            self.flush()  # one of them may be held, and what went last must stay
+            self.flush()  # one of them may be held, and what came last must stay
         for place, into in ((1, self.gone), (2, self.come)):
             some = [(change[0], change[place]) for change in changes if change[place] is not None]
             if some:
                 ids, texts = zip(*some, strict=True)
-                into.append((np.array(ids, np.int64), minhash.band_arrays(texts, SCHEME)))
-                self.count += len(ids)
+                into.take(ids, texts)
         self.newest = max(self.newest, *(pair_id for pair_id, _, _ in changes))
-        if self.count >= HELD:
+        if len(self.come) + len(self.gone) >= HELD:
             self.flush()
 
     def flush(self) -> None:
         """Write down what is held."""
-        for pieces, work in ((self.gone, remove), (self.come, enter)):
-            if pieces:
-                work(self.session, rows_of(pieces))
-            pieces.clear()
-        self.count = self.newest = 0
+        remove(self.session, self.gone.rows())
+        enter(self.session, self.come.rows())
+        self.come, self.gone = Bands(), Bands()
+        self.newest = 0
 
 
-Rows = Iterator[tuple[list[int], list[int]]]
-
-
-def rows_of(pieces: Sequence[tuple[Any, Any]]) -> Rows:
-    """Yield keys and ids of the index, some at a time, in its order."""
-    import numpy as np
-
-    ids = np.concatenate([some for some, _ in pieces])
-    filled = np.concatenate([full for _, (_, full) in pieces])
-    ids = ids[filled]
-    bands = [keys for _, (keys, _) in pieces]
-    for band in range(SCHEME.bands):
-        key = np.concatenate([keys[:, band] for keys in bands])[filled]
-        order = np.lexsort((ids, key))
-        for start in range(0, len(order), WRITTEN):
-            some = order[start : start + WRITTEN]
-            yield (key[some].astype(np.int64) | band << 32).tolist(), ids[some].tolist()
+def land(session: Session, bands: Bands, shift: int, without: Collection[int]) -> None:
+    """Enter pairs whose keys were made before they had an id: it is their number and `shift`."""
+    if is_current(session, hold=True):
+        enter(session, bands.rows(shift, without))
 
 
 def enter(session: Session, rows: Rows) -> None:
     """Add rows to the index."""
-    connection = session.connection()
-    for keys, ids in rows:
-        if on_postgresql(session):
-            statement = "INSERT INTO pair_band SELECT * FROM unnest(%s::bigint[], %s::int[]) ON CONFLICT DO NOTHING"
-            connection.exec_driver_sql(statement, (keys, ids))
-        else:
-            statement = "INSERT OR IGNORE INTO pair_band (key, pair_id) VALUES (?, ?)"
-            connection.exec_driver_sql(statement, list(zip(keys, ids, strict=True)))
+    write(
+        session, rows,
+        postgresql="INSERT INTO pair_band SELECT * FROM unnest(%s::bigint[], %s::int[]) ON CONFLICT DO NOTHING",
+        sqlite="INSERT OR IGNORE INTO pair_band (key, pair_id) VALUES {}",
+    )  # fmt: skip
 
 
 def remove(session: Session, rows: Rows) -> None:
     """Take rows out of the index."""
+    write(
+        session, rows,
+        postgresql="DELETE FROM pair_band USING unnest(%s::bigint[], %s::int[]) AS gone (key, pair_id) "
+                   "WHERE pair_band.key = gone.key AND pair_band.pair_id = gone.pair_id",
+        sqlite="DELETE FROM pair_band WHERE (key, pair_id) IN (VALUES {})",
+    )  # fmt: skip
+
+
+def write(session: Session, rows: Rows, *, postgresql: str, sqlite: str) -> None:
+    """Send rows to the database: to PostgreSQL as two arrays, to SQLite a hundred by one statement.
+
+    One row a statement takes SQLite more than twice as long.
+    """
     connection = session.connection()
+    many = sqlite.format(", ".join(["(?, ?)"] * TOGETHER))
     for keys, ids in rows:
         if on_postgresql(session):
-            statement = ("DELETE FROM pair_band USING unnest(%s::bigint[], %s::int[]) AS gone (key, pair_id) "
-                         "WHERE pair_band.key = gone.key AND pair_band.pair_id = gone.pair_id")  # fmt: skip
-            connection.exec_driver_sql(statement, (keys, ids))
-        else:
-            statement = "DELETE FROM pair_band WHERE key = ? AND pair_id = ?"
-            connection.exec_driver_sql(statement, list(zip(keys, ids, strict=True)))
+            connection.exec_driver_sql(postgresql, (keys.tolist(), ids.tolist()))
+            continue
+        whole = len(keys) // TOGETHER * TOGETHER
+        flat = interleaved(keys, ids)
+        if whole:
+            connection.exec_driver_sql(many, list(map(tuple, flat[:whole].reshape(-1, 2 * TOGETHER).tolist())))
+        if whole < len(keys):
+            rest = ", ".join(["(?, ?)"] * (len(keys) - whole))
+            connection.exec_driver_sql(sqlite.format(rest), tuple(flat[whole:].reshape(-1).tolist()))
 
 
-def enter_stored(session: Session, first: int, last: int) -> None:
-    """Note pairs that were just written by their numbers, where their texts never passed through Python."""
-    statement = sa.text("SELECT id, question, answer FROM pair WHERE id BETWEEN :first AND :last AND NOT trashed")
-    rows = session.execute(statement, {"first": first, "last": last})
-    for some in rows.partitions(5000):
-        note(session, [(pair_id, None, text_of(question, answer)) for pair_id, question, answer in some])
+def interleaved(keys: Any, ids: Any) -> Any:
+    """Return keys and ids as rows."""
+    import numpy as np
+
+    return np.stack([keys, ids], axis=1)
 
 
 def candidates(session: Session, texts: Sequence[str], most: int = PROPOSED) -> list[list[int]]:
@@ -216,15 +245,15 @@ def rebuild(session: Session, on_progress: Progress = lambda done, total, messag
         session.execute(sa.text("DELETE FROM pair_band"))
         session.execute(sa.text("UPDATE pair_band_scheme SET scheme = :building"), {"building": building})
     total = session.scalar(sa.text("SELECT count(*) FROM pair WHERE NOT trashed")) or 0
-    pieces, seen, done = [], [], 0
-    for ids, revisions, texts in live_pairs(session):
-        pieces.append((ids, minhash.band_arrays(texts, SCHEME)))
-        seen.append(revisions)
-        done += len(ids)
+    bands, seen, done = Bands(), [np.empty((0, 2), np.int64)], 0
+    for read, texts in live_pairs(session):
+        bands.take(read[:, 0].tolist(), texts)
+        seen.append(read)
+        done += len(read)
         on_progress(done, total, "Reading for the index")
     session.rollback()
     entered = 0
-    for rows in rows_of(pieces) if pieces else ():
+    for rows in bands.rows():
         with writing(session):
             still_ours(session, building)
             enter(session, iter([rows]))
@@ -232,18 +261,14 @@ def rebuild(session: Session, on_progress: Progress = lambda done, total, messag
         on_progress(entered // SCHEME.bands, done, "Writing the index")
     with writing(session):
         still_ours(session, building)
-        ids, revisions = (np.concatenate(some) if pieces else np.empty(0, np.int64) for some in (
-            [ids for ids, _ in pieces], seen))  # fmt: skip
         live = session.execute(sa.text("SELECT id, revision FROM pair WHERE NOT trashed ORDER BY id")).all()
-        now = np.array([tuple(row) for row in live], np.int64).reshape(-1, 2)
-        place = np.searchsorted(now[:, 0], ids)
-        there = place < len(now)
-        there[there] = (now[place[there]] == np.stack([ids, revisions], axis=1)[there]).all(axis=1)
-        if pieces and not there.all():
-            keys, filled = (np.concatenate(some) for some in zip(*(both for _, both in pieces), strict=True))
-            remove(session, rows_of([(ids[~there], (keys[~there], filled[~there]))]))
+        now, then = np.array([tuple(row) for row in live], np.int64).reshape(-1, 2), np.concatenate(seen)
+        place = np.minimum(np.searchsorted(now[:, 0], then[:, 0]), max(len(now) - 1, 0))
+        same = (now[place] == then).all(axis=1) if len(now) else np.zeros(len(then), bool)
+        if not same.all():
+            remove(session, bands.rows(without=then[same, 0].tolist()))
         session.execute(sa.text("UPDATE pair_band_scheme SET scheme = :scheme"), {"scheme": SCHEME.id})
-        changed = np.setdiff1d(now[:, 0], ids[there]).tolist()
+        changed = np.setdiff1d(now[:, 0], then[same, 0]).tolist()
         with holding(session):
             for start in range(0, len(changed), 500):
                 some = sa.select(Pair.id, Pair.question, Pair.answer).where(Pair.id.in_(changed[start : start + 500]))
@@ -251,17 +276,16 @@ def rebuild(session: Session, on_progress: Progress = lambda done, total, messag
     return len(now)
 
 
-def live_pairs(session: Session) -> Iterator[tuple[Any, Any, list[str]]]:
-    """Yield ids, revisions and texts of the pairs outside the trash, some at a time."""
+def live_pairs(session: Session) -> Iterator[tuple[Any, list[str]]]:
+    """Yield ids and revisions, and texts, of the pairs outside the trash, some at a time."""
     import numpy as np
 
     last = 0
     some = sa.text("SELECT id, revision, question, answer FROM pair WHERE id > :last AND NOT trashed ORDER BY id "
                    "LIMIT 5000")  # fmt: skip
     while rows := session.execute(some, {"last": last}).all():
-        ids, revisions, questions, answers = zip(*rows, strict=True)
-        yield np.array(ids, np.int64), np.array(revisions, np.int64), list(map(text_of, questions, answers))
-        last = ids[-1]
+        yield np.array([row[:2] for row in rows], np.int64), [text_of(row[2], row[3]) for row in rows]
+        last = rows[-1][0]
 
 
 def still_ours(session: Session, building: str) -> None:

@@ -127,9 +127,7 @@ def preferences(session: Session) -> Iterator[dict[str, Any]]:
     chosen over what it corrected; else, among the answers to one prompt, the best-rated is chosen over the
     worst-rated where their mean stars differ.
     """
-    kept = sa.select(Pair).where(Pair.rejected.not_in(["", Pair.answer]), ~Pair.trashed, Pair.status != "rejected")
-    for pair in session.scalars(kept.order_by(Pair.id)):
-        prompt = text.messages(pair.question, pair.answer, pair.system, pair.history)[:-1]
+    for prompt, pair in with_rejected(session):
         yield preference(prompt, pair.answer, pair.rejected)
     rows = session.execute(
         sa.select(Sample, Rating)
@@ -155,13 +153,23 @@ def preferences(session: Session) -> Iterator[dict[str, Any]]:
                 yield preference(best.messages, best.text, worst.text)
 
 
-def judgements(session: Session) -> Iterator[dict[str, Any]]:
-    """Yield {"prompt", "completion", "label"}, the rows that KTO learns from, in the order of the samples.
+def with_rejected(session: Session) -> Iterator[tuple[list[text.Message], Pair]]:
+    """Yield each pair that came with an answer that was rejected, and its prompt."""
+    kept = sa.select(Pair).where(Pair.rejected.not_in(["", Pair.answer]), ~Pair.trashed, Pair.status != "rejected")
+    for pair in session.scalars(kept.order_by(Pair.id).execution_options(yield_per=1000)):
+        yield text.messages(pair.question, pair.answer, pair.system, pair.history)[:-1], pair
 
-    An answer of 4 or 5 stars is good (true) and one of 1 or 2 bad; one of 3, or of a mean between 2 and 4
-    where several people differ, is left out. A corrected answer is good, and what it corrected is bad
-    where it has no stars.
+
+def judgements(session: Session) -> Iterator[dict[str, Any]]:
+    """Yield {"prompt", "completion", "label"}, the rows that KTO learns from: pairs first, then samples in order.
+
+    The answer of a pair is good (true) where it came with a rejected one, which is bad. A sample of 4 or 5
+    stars is good and one of 1 or 2 bad; one of 3, or of a mean between 2 and 4 where several people differ,
+    is left out. A corrected answer is good, and what it corrected is bad where it has no stars.
     """
+    for prompt, pair in with_rejected(session):
+        yield judgement(prompt, pair.answer, True)
+        yield judgement(prompt, pair.rejected, False)
     rows = session.execute(
         sa.select(Sample, Rating)
         .join(Rating, Rating.sample_id == Sample.id)
@@ -175,15 +183,15 @@ def judgements(session: Session) -> Iterator[dict[str, Any]]:
         stars = [r.stars for r in ratings if r.stars] or ([1] if better else [])
         mean = sum(stars) / len(stars) if stars else 3
         if mean >= 4 or mean <= 2:
-            yield judgement(sample, sample.text, mean >= 4)
+            yield judgement(sample.messages, sample.text, mean >= 4)
         for correction in better:
-            yield judgement(sample, correction, True)
+            yield judgement(sample.messages, correction, True)
 
 
-def judgement(sample: Sample, completion: str, label: bool) -> dict[str, Any]:
+def judgement(messages: list[dict[str, str]], completion: str, label: bool) -> dict[str, Any]:
     """Return one row in TRL's conversational form."""
     return {
-        "prompt": prompt_of(sample.messages),
+        "prompt": prompt_of(messages),
         "completion": [{"role": "assistant", "content": completion}],
         "label": label,
     }

@@ -211,18 +211,24 @@ def earlier_sides(session: Session, pairs: list[Pair]) -> dict[int, str]:
 
 def chats(session: Session, number: int, split: str | None = None) -> Iterator[list[dict[str, str]]]:
     """Yield the frozen messages of a version in their order, or those of one split."""
+    for messages in session.scalars(frozen(session, number, split, Line.messages).execution_options(yield_per=1000)):
+        yield [{"role": message["role"], "content": message["content"]} for message in messages]
+
+
+def frozen(session: Session, number: int, split: str | None, *columns: Any) -> sa.Select[Any]:
+    """Return what asks for columns of the lines of a version in their order, or of one split of it.
+
+    Raises UserError where there is no such version or split.
+    """
     get(session, number)
     if split is not None and split not in SPLITS:
         raise UserError(f"There is no split {split!r}. Choose one of: {', '.join(SPLITS)}.")
-    statement = (
-        sa.select(Line.messages)
-        .join(VersionLine, VersionLine.line_id == Line.id)
+    return (
+        sa.select(*columns)
+        .join_from(VersionLine, Line)
         .where(VersionLine.version_id == number, *([VersionLine.split == split] if split else []))
         .order_by(VersionLine.position)
-        .execution_options(yield_per=1000)
     )
-    for messages in session.scalars(statement):
-        yield [{"role": message["role"], "content": message["content"]} for message in messages]
 
 
 def sample_lines(session: Session, number: int, split: str, limit: int = 5) -> list[list[dict[str, str]]]:

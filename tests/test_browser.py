@@ -79,7 +79,7 @@ def test_the_loop_from_a_file_to_a_rating(
 ):
     page.goto("/")
     page.get_by_role("link", name="Import a file").click()
-    page.get_by_label("CSV, TSV, JSONL or JSON").set_input_files(library)
+    page.get_by_label("CSV, TSV, JSONL, JSON or Parquet").set_input_files(library)
     page.get_by_role("button", name="Look at it").click()
     page.get_by_role("button", name="Import 3 pairs").click()
     message(page, "Imported 3 pairs from library.csv.")
@@ -243,6 +243,76 @@ def test_a_file_can_be_dropped_on_any_page(page: Page):
     expect(page.get_by_role("button", name="Import 1 pair")).to_be_visible()
 
 
+AWKWARD = """Kunden-Frage;Unsere Antwort;Thema
+Wie lange darf ich ein Buch behalten, wenn ich es verlängert habe?;Drei Wochen, danach am Schalter noch einmal.;Ausleihe
+Darf mein Hund mit?;;Besuch
+Was kostet eine Karte?;Zwei Pfund – am Schalter;Karten
+Nenne drei Früchte;Apfel;Birne;Feige
+"""
+
+
+def test_an_awkward_table_is_mapped_its_rejects_mended_and_imported_again(
+    page: Page, write: Callable[[str, str | bytes], Path], make_pair: MakePair, session: Session
+):
+    make_pair("Wie lange darf ich ein Buch behalten, wenn ich es verlängert habe?",
+              "Drei Wochen, danach am Schalter noch einmal!")  # fmt: skip
+
+    def look_at(path: Path) -> None:
+        page.goto("/import/")
+        page.get_by_label("CSV, TSV, JSONL, JSON or Parquet").set_input_files(path)
+        page.get_by_role("button", name="Look at it").click()
+
+    def choose_columns() -> None:
+        page.get_by_label("Column of the question").select_option("Kunden-Frage")
+        page.get_by_label("Column of the answer").select_option("Unsere Antwort")
+        page.get_by_role("button", name="Look again").click()
+
+    look_at(write("faq.csv", AWKWARD.encode("cp1252")))
+    expect(page.get_by_role("alert")).to_contain_text("has no column for the question")
+    choose_columns()
+    expect(page.get_by_label("Encoding")).to_have_attribute("placeholder", "Windows-1252")
+    expect(page.get_by_label("Delimiter")).to_contain_text("found: semicolon")
+    expect(page.locator(".refused tbody tr")).to_have_count(2)
+    expect(page.get_by_text("Line 2 is 1.00 like pair 1")).to_be_visible()
+    with page.expect_download() as started:
+        page.get_by_role("link", name="download them").click()
+    rejects = Path(started.value.path()).read_text()
+    page.get_by_role("button", name="Import 2 pairs").click()
+    message(page, "Imported 2 pairs from faq.csv. 2 refused.")
+
+    mended = (
+        rejects.replace("Hund mit?,,Besuch", "Hund mit?,Ja.,Besuch").replace("Birne,", '"Obst",').replace("Feige", "")
+    )
+    look_at(write("mended.csv", mended))
+    choose_columns()
+    page.get_by_role("button", name="Import 2 pairs").click()
+    message(page, "Imported 2 pairs from mended.csv.")
+    session.rollback()
+    assert [search.count(session, Selection(query=word)) for word in ("hund", "obst", "buch")] == [1, 1, 2]
+
+
+def test_a_large_import_is_followed_cancelled_and_started_again(
+    page: Page, write: Callable[[str, str | bytes], Path], session: Session
+):
+    row = "Question {0} about the opening hours of the library?,Answer {0}: from nine to seven.\n"
+    page.goto("/import/")
+    page.get_by_label("CSV, TSV, JSONL, JSON or Parquet").set_input_files(
+        write("big.csv", "question,answer\n" + "".join(row.format(n) for n in range(30_000)))
+    )
+    page.get_by_role("button", name="Look at it").click()
+    page.get_by_role("button", name="Import 30,000 pairs").click(timeout=30_000)
+    expect(page.locator(".job .pace")).to_contain_text("rows/s")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".job .told")).to_have_text("Stopped. Nothing was changed.", timeout=20_000)
+    assert search.count(session, Selection()) == 0
+    session.rollback()
+    page.get_by_role("button", name="Start again").click()
+    expect(page.locator(".job .told")).to_have_text("Imported 30,000 pairs from big.csv.", timeout=60_000)
+    expect(page.locator(".rail .count.waiting", has_text="at work")).to_have_count(0)
+    page.get_by_role("link", name="Show the pairs").click()
+    expect(page.get_by_role("heading", name="Pairs 30,000")).to_be_visible()
+
+
 def test_stored_script_does_not_run(page: Page, make_pair: MakePair):
     ran: list[Dialog] = []
     page.on("dialog", lambda dialog: (ran.append(dialog), dialog.dismiss()))
@@ -312,6 +382,7 @@ def test_no_page_scrolls_sideways(page: Page, make_pair: MakePair, width: int):
         "/pairs/1/edit",
         "/pairs/new",
         "/import/",
+        "/jobs/",
         "/export/",
         "/duplicates/",
     ]

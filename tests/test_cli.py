@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
-from curator import cli
+from curator import cli, history, search
+from curator.cli import door
+from curator.search import Selection
 
 COMMAND = [sys.executable, "-m", "flask", "--app", "curator"]
 
@@ -137,3 +139,25 @@ def test_a_setting_of_the_wrong_kind_is_named(home, monkeypatch):
     result = flask("stats")
     assert result.returncode == 1 and "CURATOR_PAGE_SIZE is 'many', which is no int" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_an_import_that_is_interrupted_leaves_nothing_and_says_so(runner, library, monkeypatch, session):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(history, "land", stop)
+    result = runner.invoke(args=["import", str(library)])
+    assert (result.exit_code, result.stderr) == (130, "Stopped; nothing was imported.\n")
+    assert search.count(session, Selection()) == 0
+
+
+def test_a_terminal_is_told_pace_and_time_left(monkeypatch, capsys):
+    moments = iter([0.0, 1.0, 2.0, 2.0, 3.0])
+    monkeypatch.setattr(door.time, "monotonic", lambda: next(moments))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with door.progress("rows") as show:
+        show(31_000, 99_871)
+        show(0, 99_000, "Saving")
+    told = capsys.readouterr().err.split("\r")
+    assert told[1].startswith("31,000 of about 99,900 rows, 31,000 a second, 2 s left")
+    assert told[2].startswith("Saving: 0 of about 99,000 rows")

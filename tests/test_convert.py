@@ -49,7 +49,7 @@ def test_what_is_refused_is_named_and_nothing_is_written(runner, write, tmp_path
         result = runner.invoke(args=["convert", str(source), target])
         assert result.exit_code == 1 and result.stdout == ""
         assert "Error: faq.csv line 3 has an empty answer" in result.stderr
-        assert "1 of 2 rows refused, so nothing was written." in result.stderr
+        assert "1 of 2 rows were refused, so nothing was written." in result.stderr
     assert list((tmp_path / "work").iterdir()) == []
     result = runner.invoke(args=["convert", str(source), "-", "--skip-refused"])
     assert result.exit_code == 0 and len(result.stdout.splitlines()) == 1
@@ -70,6 +70,22 @@ def test_a_shape_that_cannot_hold_a_chat_refuses_its_line(runner, write):
 def test_what_can_be_put_right_is_said(runner, home, arguments, sentence):
     result = runner.invoke(args=["convert", *arguments])
     assert result.exit_code == 1 and f"Error: {sentence}" in result.output
+
+
+def test_the_shape_the_encoding_and_the_delimiter_of_the_source_can_be_named(runner, write):
+    both = {"messages": CHAT, "prompt": "2+2?", "completion": "4"}
+    source = write("both.jsonl", json.dumps(both) + "\n")
+    result = runner.invoke(args=["convert", str(source), "-", "--from-shape", "prompt-completion", "--to-shape", "qa"])
+    assert json.loads(result.stdout) == {"question": "2+2?", "answer": "4"}
+    source = write("faq.txt", "q#a\nÜber?#Ja, über\n".encode("cp1250"))
+    result = runner.invoke(args=["convert", str(source), "-", "--encoding", "cp1250", "--delimiter", "#", "--to", "qa"])
+    assert json.loads(result.stdout) == {"question": "Über?", "answer": "Ja, über"}
+
+
+def test_a_table_that_fits_no_shape_is_refused_once_and_not_row_by_row(runner, write):
+    result = runner.invoke(args=["convert", str(write("faq.csv", "Frage,a\n1,2\n3,4\n")), "-"])
+    assert result.exit_code == 1 and result.stderr.count("faq.csv has no column for the question") == 1
+    assert "line" not in result.stderr
 
 
 def test_columns_can_be_named(runner, write):
@@ -96,3 +112,6 @@ def test_the_page_names_what_it_cannot_use(client):
     answer = post(client, "faq.csv", b"Frage,a\nGood?,yes\nBad?,\n", question="Frage", skip_refused="1")
     assert answer.data.count(b"\n") == 1
     assert client.post("/convert/", data={}).status_code == 400
+    form = {"question": "Frage", "delimiter": "|", "encoding": "cp1252", "from": "qa", "to": "qa"}
+    assert json.loads(post(client, "f.txt", "Frage|a\nÖl?|ja\n".encode("cp1252"), **form).data)["question"] == "Öl?"
+    assert b"can&#39;t be read as" in post(client, "f.csv", b"q,a\n1,2\n", **{"from": "excel"}).data

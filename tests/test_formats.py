@@ -78,7 +78,7 @@ def test_a_broken_json_line_is_refused_and_the_others_are_read(write):
     ('{"q":"x","a":{"b":1}}', "has an object as its answer"),
     ('{"q":"x","a":"nul \\u0000 here"}', "holds a NUL character"),
     ('{"q":"x","a":"\\ud83d alone"}', "half of a surrogate pair"),
-    ('{"messages":[]}', "messages that are no list"),
+    ('{"messages":[]}', "messages that are not a list"),
     ('{"messages":[{"role":"user","content":"x"}]}', "so it has no answer"),
     ('{"messages":[{"role":"assistant","content":"x"}]}', "no question before"),
     ('{"messages":[{"role":"tool","content":"x"}]}', "has the role 'tool' in message 1"),
@@ -96,10 +96,12 @@ def test_a_line_that_is_no_pair_says_why(write, line, reason):
 @pytest.mark.parametrize("name, content, sentence", [
     ("empty.csv", b"", "empty.csv is empty"),
     ("blank.csv", b"\n \n", "blank.csv is empty"),
+    ("mark.csv", b"\xef\xbb\xbf", "mark.csv is empty"),
+    ("mark.csv", b"\xff\xfe", "mark.csv is empty"),
     ("photo.csv", bytes(range(256)) * 50, "photo.csv is not a text file"),
-    ("sheet.xlsx", b"PK\x03\x04....", "sheet.xlsx is a zip archive or an Excel workbook. Unpack it, or save"),
+    ("sheet.xlsx", b"PK\x03\x04....", "sheet.xlsx is a zip archive. Unpack it first with: unzip sheet.xlsx"),
     ("pairs.jsonl.bz2", b"BZh91AY", "is compressed with bzip2. Unpack it first with: bunzip2 pairs.jsonl.bz2"),
-    ("twice.csv", b"q,a,a\n1,2,3\n", "stand twice: a"),
+    ("twice.csv", b"q,a,a\n1,2,3\n", "more than one column called 'a'. Give each"),
 ])  # fmt: skip
 def test_a_file_that_cannot_be_read_is_refused_in_one_sentence(write, name, content, sentence):
     with pytest.raises(UserError, match=sentence):

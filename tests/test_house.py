@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 # From the ground up. A room imports from lower floors, and from its own where that makes no circle.
 CURATOR = (
     ("errors", "words", "settings", "text", "models"),
-    ("database", "formats", "minhash", "neighbours", "history", "charts"),
+    ("database", "formats", "minhash", "neighbours", "staging", "history", "charts"),
     ("accounts", "pairs", "search", "duplicates", "imports", "cleaning", "quality", "versions", "exports")
     + ("runs", "reviews", "backups"),
     ("jobs",),
@@ -37,6 +37,7 @@ HEAVY = {
     "altair",
     "datasets",
     "datasketch",
+    "huey",
     "numba",
     "numpy",
     "pandas",

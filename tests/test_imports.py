@@ -1,8 +1,10 @@
 """Importing: planned, shown, and then all of it in one change or nothing."""
 
+import contextlib
 import json
 import os
-import signal
+import random
+import sqlite3
 import subprocess
 import sys
 import time
@@ -12,9 +14,7 @@ import sqlalchemy as sa
 
 from curator import create_app, database, exports, history, imports, pairs, reviews, search
 from curator.errors import UserError
-from curator.formats import encode
-from curator.formats.writing import COLUMNS
-from curator.models import Changeset, Pair
+from curator.models import Changeset
 from curator.search import Selection
 
 
@@ -63,6 +63,16 @@ def test_a_refused_row_stops_the_whole_file_and_is_named(session, write):
     assert search.count(session, Selection()) == 0 and pairs.datasets(session) == []
 
 
+def test_a_reason_that_many_rows_share_is_said_once(session, write):
+    """A chat log of 6,150 questions without an answer used to say so ten times, and nothing else."""
+    chats = ['{"messages": [{"role": "user", "content": "Hi"}]}\n'] * 5 + ['{"messages": []}\n']
+    with pytest.raises(UserError) as error:
+        imports.apply(session, write("chats.jsonl", "".join(chats)), by="ada")
+    first, second, _ = str(error.value).split("\n")
+    assert first == "chats.jsonl line 1 ends with a turn of the user, so it has no answer. (Also: 2, 3, 4 and 1 more.)"
+    assert second == "chats.jsonl line 6 has messages that are not a list of turns."
+
+
 def test_refused_rows_are_left_out_when_asked_and_reported(session, write):
     path = write("faq.csv", "q,a\ngood?,yes\nName three,apple, pear\n")
     done = imports.apply(session, path, by="ada", skip_refused=True)
@@ -72,7 +82,7 @@ def test_refused_rows_are_left_out_when_asked_and_reported(session, write):
 @pytest.mark.parametrize("content, sentence", [
     ("question,answer\n", "has a header and no rows"),
     ("frage,antwort\na,b\n", "has no column for the question and no column for the answer. It has: frage, antwort"),
-    ("q,a\n,\nx,\n", "not one row can be used"),
+    ("q,a\n,\nx,\n", "refused, so nothing was imported"),
     ('{"words": "hello"}\n', "line 1 has no column for the question"),
 ])  # fmt: skip
 def test_a_file_without_one_usable_row_is_refused(session, write, content, sentence):
@@ -97,36 +107,9 @@ def test_what_goes_in_comes_out_byte_for_byte(session, write):
     imports.apply(session, write("p.jsonl", "".join(json.dumps(line) + "\n" for line in lines)), by="ada")
     chats = [json.loads(line)["messages"] for line in exports.lines(session, Selection())]
     assert [(c[0]["content"], c[1]["content"]) for c in chats] == [(p["question"], p["answer"]) for p in lines]
-    table = encode(exports.fields(session, Selection(), "table"), "csv", COLUMNS["table"])
+    table = exports.pieces(session, Selection(), "table", "csv")
     again = write("again.csv", b"".join(table))
     assert imports.plan(session, again).identical == len(texts)
-
-
-def test_an_import_that_is_killed_leaves_all_or_nothing(home, write):
-    rows = "".join(f"Question {i}?,Answer {i}.\n" for i in range(30_000))
-    path = write("many.csv", "question,answer\n" + rows)
-    command = [sys.executable, "-m", "flask", "--app", "curator"]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    subprocess.run([*command, "stats"], env=environment, check=True, capture_output=True)
-    process = subprocess.Popen([*command, "import", str(path)], env=environment, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 30
-    # The first sign that rows are being written is a write-ahead log that grows; then it is killed.
-    log = home / "curator.db-wal"
-    while process.poll() is None and time.monotonic() < deadline:
-        if log.exists() and log.stat().st_size > 500_000:
-            process.send_signal(signal.SIGKILL)
-            break
-        time.sleep(0.01)
-    process.wait()
-    engine = sa.create_engine(f"sqlite:///{home / 'curator.db'}")
-    with engine.connect() as connection:
-        assert connection.scalar(sa.text("PRAGMA integrity_check")) == "ok"
-        count = connection.scalar(sa.select(sa.func.count()).select_from(Pair))
-        found = connection.scalar(sa.text("SELECT count(*) FROM pair_text WHERE pair_text MATCH 'question'"))
-    engine.dispose()
-    assert count in (0, 30_000) and found == count
-    if process.returncode == -signal.SIGKILL:
-        assert count == 0
 
 
 def test_other_fields_are_kept_with_the_pair_and_found_by_a_search(either, write):
@@ -252,7 +235,7 @@ def test_refused_rows_are_written_mended_and_imported(session, write, tmp_path, 
 
 
 def test_rows_all_refused_are_still_written(session, write, tmp_path):
-    with pytest.raises(UserError, match="not one row can be used"):
+    with pytest.raises(UserError, match="refused, so nothing was imported"):
         imports.apply(session, write("faq.csv", "q,a\nbad?,\n"), by="ada", rejects=tmp_path / "r.csv")
     assert (tmp_path / "r.csv").read_text() == (
         'q,a,_line,_reason\nbad?,,2,"has an empty answer. Fill it in, or remove the row."\n'
@@ -265,3 +248,101 @@ def test_a_refused_row_that_nobody_mended_is_refused_again(session, write, tmp_p
     imports.plan(session, path, rejects=rejects)
     with pytest.raises(UserError, match="line 2 has ' pear, fig' in _rest. Move it to where it belongs"):
         imports.apply(session, rejects, by="ada")
+
+
+VICTIM = """
+import sys
+from curator import create_app, database, imports
+app = create_app()
+with database.open_session(app) as session:
+    print("ready", flush=True)
+    imports.apply(session, sys.argv[1], by="ada", dataset=sys.argv[2])
+    print("done", flush=True)
+"""
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_kill_at_any_point_leaves_all_of_a_file_or_nothing(app, session, home, write, kills):
+    imports.apply(session, write("first.csv", "q,a\nFirst?,words\n"), by="ada")
+    session.close()
+    rows = 4000
+    path = write("faq.jsonl", "".join(json.dumps({"q": f"{n}?", "a": "words " * 30}) + "\n" for n in range(rows)))
+    chance, seconds, there, finished = random.Random(7), 1.0, 1, 0
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    for number in range(kills):
+        command = [sys.executable, "-c", VICTIM, str(path), f"set {number}"]
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as victim:
+            assert victim.stdout and victim.stdout.readline() == b"ready\n"
+            start = time.monotonic()
+            if number == 0:  # one that is left alone says how long it takes
+                victim.stdout.readline()
+                seconds = time.monotonic() - start
+            time.sleep(chance.uniform(0, seconds * 1.1))
+            victim.kill()
+            victim.wait()
+        with contextlib.closing(sqlite3.connect(home / "curator.db")) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            pair, revision, indexed, changes = (
+                connection.execute(f"SELECT count(*) FROM {what}").fetchone()[0]
+                for what in ("pair", "revision", "pair_text WHERE pair_text MATCH 'words'", "changeset")
+            )
+        assert pair == revision == indexed and pair in (there, there + rows)
+        finished += pair > there
+        there = pair
+        assert changes == 1 + finished
+    assert 0 < finished and (finished < kills or kills < 20)
+
+
+@pytest.mark.parametrize("mend", [
+    lambda row: {"_raw": row["_raw"] + '"}'},
+    lambda row: row | {"q": "Late?", "a": "No."},
+])  # fmt: skip
+def test_a_line_that_is_no_json_is_mended_in_the_rejects(session, write, tmp_path, mend):
+    path = write("faq.jsonl", '{"q": "Open?", "a": "Yes."}\n{"q": "Late?", "a": "No.\n')
+    rejects = tmp_path / "rejects.jsonl"
+    imports.apply(session, path, by="ada", rejects=rejects, skip_refused=True)
+    (row,) = map(json.loads, rejects.read_text().splitlines())
+    assert row["_raw"] == '{"q": "Late?", "a": "No.' and row["_line"] == 2
+    rejects.write_text(json.dumps(mend(row)) + "\n")
+    assert imports.apply(session, rejects, by="ada").new == 1
+    assert search.ids(session, Selection(query="late")) == [2]
+
+
+def test_a_line_that_is_no_json_and_was_not_mended_is_refused_again(session, write, tmp_path):
+    path = write("faq.jsonl", '{"q": "Open?", "a": "Yes."}\n{"q": "Late?"\x00 \n')
+    imports.plan(session, path, rejects=tmp_path / "rejects.jsonl")
+    with pytest.raises(UserError, match="line 1 has no JSON object in _raw. Mend it there"):
+        imports.plan(session, tmp_path / "rejects.jsonl")
+
+
+def test_a_file_of_several_shapes_says_so(session, write):
+    chat = {"messages": [{"role": "user", "content": "Late?"}, {"role": "assistant", "content": "No."}]}
+    path = write("mixed.jsonl", json.dumps(chat) + '\n{"question": "Open?", "answer": "Yes."}\n')
+    plan = imports.plan(session, path)
+    assert plan.shape.startswith("chat messages: messages from 'messages'; also question and answer: question from")
+
+
+def test_progress_tells_about_how_many_rows_a_file_has(session, write):
+    path = write("faq.csv", "q,a\n" + "".join(f"Question {n:05}?,Yes.\n" for n in range(8000)))
+    told = []
+    imports.plan(session, path, on_progress=lambda rows, total: told.append((rows, total)))
+    assert told[0][0] == 5000 and 7000 < told[0][1] < 9000 and told[-1] == (8000, 8000)
+
+
+def prefer(chosen, rejected):
+    return json.dumps({"prompt": "Open?", "chosen": chosen, "rejected": rejected}) + "\n"
+
+
+def test_a_pair_that_is_there_gets_the_rejected_answer_that_it_lacks(session, write, make_pair):
+    """Preferences imported after the pairs they are about used to lose their rejected answers without a word."""
+    pair = make_pair("Open?", "Yes.")
+    done = imports.apply(session, write("dpo.jsonl", prefer("Yes.", "Who knows.") * 2), by="ada")
+    assert (done.new, done.changed, done.identical, len(done.refused)) == (0, 1, 1, 0)
+    assert pairs.get(session, pair.id).rejected == "Who knows."
+
+
+def test_a_second_rejected_answer_of_one_pair_is_refused_by_name(session, write):
+    path = write("dpo.jsonl", prefer("Yes.", "Who knows.") + prefer("Yes.", "No."))
+    done = imports.apply(session, path, by="ada", skip_refused=True)
+    assert (done.new, [refusal.line for refusal in done.refused]) == (1, [2])
+    assert "with another rejected answer" in done.refused[0].reason

@@ -156,7 +156,7 @@ def test_a_shape_and_a_pair_for_each_answer_can_be_chosen(client: FlaskClient, s
     turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}] * 2
     preview = upload(client, "chat.jsonl", json.dumps({"messages": turns, "mood": "glad"}) + "\n").partition("?")[0]
     assert "Import 2 pairs" in text_of(client.get(preview, query_string={"turns": "each"}))
-    assert "has not the columns of alpaca" in text_of(client.get(preview, query_string={"shape": "alpaca"}))
+    assert "does not have the columns of alpaca" in text_of(client.get(preview, query_string={"shape": "alpaca"}))
     client.post(preview, data={"turns": "each"})
     (pair, _) = search.page(session, Selection()).pairs
     assert "mood glad" in text_of(client.get(f"/pairs/{pair.id}"))

@@ -7,12 +7,13 @@ from curator.formats import preflight
 from curator.formats.preflight import DISORDER, EMPTY, NOT_ALTERNATING, NOT_FROM_USER, TOO_LONG, Report, faults
 
 
-def chat(*turns):
-    """Return messages from turns written as "user: Hello"."""
-    return [dict(zip(("role", "content"), turn.split(": ", 1), strict=True)) for turn in turns]
+def example(*turns, number=1):
+    """Return an example from turns written as "user: Hello"."""
+    roles, texts = zip(*(turn.split(": ", 1) for turn in turns), strict=True)
+    return number, roles, texts
 
 
-GOOD = chat("user: Wo?", "assistant: Hier.")
+GOOD = ("user: Wo?", "assistant: Hier.")
 
 
 @pytest.mark.parametrize("turns, found", [
@@ -27,33 +28,34 @@ GOOD = chat("user: Wo?", "assistant: Hier.")
     (["user: a", "assistant: b", "assistant: c"], [NOT_ALTERNATING]),
 ])  # fmt: skip
 def test_a_chat_is_refused_for_what_is_wrong_with_it(turns, found):
-    assert faults(chat(*turns), tokens=10) == found
+    _, roles, texts = example(*turns)
+    assert sorted(faults(roles, texts, tokens=10)) == sorted(found)
 
 
 def test_a_chat_is_too_long_above_the_limit_and_not_at_it():
-    assert (faults(GOOD, 65_536), faults(GOOD, 65_537)) == ([], [TOO_LONG])
+    _, roles, texts = example(*GOOD)
+    assert (faults(roles, texts, 65_536), faults(roles, texts, 65_537)) == ([], [TOO_LONG])
 
 
 def test_a_report_counts_and_names_the_first_three():
     report = Report()
-    for number in range(1, 21):
-        report.add(number, GOOD if number % 4 else chat("user: a", "assistant: "))
+    blank = ("user: a", "assistant: ")
+    report.add([example(*(GOOD if number % 4 else blank), number=number) for number in range(1, 21)])
     (finding,) = report.findings
     assert (report.examples, finding.count, finding.first) == (20, 5, [4, 8, 12])
     assert list(preflight.sentences(report)) == [
-        "About 50 tokens, 3 in the longest. Estimated at four bytes each; flask export --tokenizer NAME counts.",
+        "About 35 tokens, 2 in the longest. Estimated at four bytes each; flask export --tokenizer NAME counts.",
         "OpenAI's fine-tuning API would refuse 5: an empty assistant message (pairs 4, 8, 12, …).",
     ]
 
 
 def test_fewer_than_ten_examples_are_refused_as_a_file():
     report = Report()
-    for number in range(9):
-        report.add(number, GOOD)
+    report.add([example(*GOOD)] * 9)
     assert list(preflight.sentences(report))[1:] == [
         "OpenAI's fine-tuning API would refuse the file: it has fewer than 10 examples."
     ]
-    report.add(10, GOOD)
+    report.add([example(*GOOD)])
     assert list(preflight.sentences(report))[1:] == [
         "OpenAI's fine-tuning API and a strict chat template would take all of it."
     ]
@@ -65,7 +67,7 @@ def test_an_export_ends_with_the_report_on_standard_error(runner, make_pair):
     assert result.stdout.count("\n") == 1
     assert result.stderr.splitlines() == [
         "1 line, 1 of them drafts that nobody approved yet.",
-        "About 5 tokens, 5 in the longest. Estimated at four bytes each; flask export --tokenizer NAME counts.",
+        "About 4 tokens, 4 in the longest. Estimated at four bytes each; flask export --tokenizer NAME counts.",
         "OpenAI's fine-tuning API would refuse the file: it has fewer than 10 examples.",
         "A strict chat template would refuse 1: turns of user and assistant that don't alternate (pair 1).",
     ]

@@ -212,3 +212,20 @@ def test_both_kinds_of_ratings_are_exported(session, brought, runner):
     assert [list(json.loads(line)) for line in kto] == [["prompt", "completion", "label"]] * 2
     assert dpo == runner.invoke(args=["preferences"]).stdout == runner.invoke(args=["export", "--preferences"]).stdout
     assert list(json.loads(dpo)) == ["prompt", "chosen", "rejected"]
+
+
+def test_a_rejected_answer_that_was_imported_teaches_dpo_and_kto(runner, write):
+    rows = {"prompt": "Open?", "chosen": "Nine to five.", "rejected": "Never."}
+    assert runner.invoke(args=["import", str(write("p.jsonl", json.dumps(rows) + "\n"))]).exit_code == 0
+    (dpo,) = (json.loads(line) for line in runner.invoke(args=["export", "--preferences"]).stdout.splitlines())
+    assert (dpo["chosen"][0]["content"], dpo["rejected"][0]["content"]) == ("Nine to five.", "Never.")
+    kto = [json.loads(line) for line in runner.invoke(args=["export", "--ratings", "kto"]).stdout.splitlines()]
+    assert [(row["completion"][0]["content"], row["label"]) for row in kto] == [
+        ("Nine to five.", True),
+        ("Never.", False),
+    ]
+
+
+def test_ratings_are_not_selected_without_a_word(runner):
+    result = runner.invoke(args=["export", "--preferences", "--dataset", "a"])
+    assert result.exit_code == 1 and "Ratings are exported whole." in result.output

@@ -34,13 +34,18 @@ def row_of(fields, **options):
     ("openorca", {"id": "flan.1", "system_prompt": "", "question": "2+2?", "response": "4"}),
     ("prompt-completion", {"prompt": "2+2?", "completion": "4"}),
     ("prompt-completion", {"prompt": [SUM], "completion": [FOUR]}),
-    ("preference", {"prompt": "2+2?", "chosen": "4", "rejected": "5"}),
+    ("messages", {"messages": [{"role": "user", "content": [{"type": "text", "value": "2+2?"}]}, FOUR]}),
+    ("sharegpt", {"conversation": [{"human": "2+2?", "assistant": "4"}]}),
+    ("sharegpt", {"conversation": [{"system": "", "input": "2+2?", "output": "4"}]}),
     ("messages", {"messages": [SUM, FOUR]}),
     ("messages", {"messages": json.dumps([SUM, FOUR])}),
     ("sharegpt", {"conversations": [{"from": "human", "value": "2+2?"}, {"from": "gpt", "value": "4"}]}),
     ("guanaco", {"text": "### Human: 2+2?### Assistant: 4"}),
     ("guanaco", {"text": "### Instruction:\n2+2?\n\n### Response:\n4"}),
     ("guanaco", {"text": "\n\nHuman: 2+2?\n\nAssistant: 4"}),
+    ("guanaco", {"text": "<|im_start|>user\n2+2?<|im_end|>\n<|im_start|>assistant\n4<|im_end|>\n"}),
+    ("guanaco", {"text": "<bos><start_of_turn>user\n2+2?<end_of_turn>\n<start_of_turn>model\n4<end_of_turn>\n"}),
+    ("guanaco", {"text": "<|user|>\n2+2?</s>\n<|assistant|>\n4</s>"}),
 ])  # fmt: skip
 def test_a_shape_is_told_by_its_columns(shape, fields):
     row = row_of(fields)
@@ -59,16 +64,34 @@ def test_a_shape_is_told_by_its_columns(shape, fields):
     {"chosen": [BRIEF, HI, HELLO, SUM, FOUR], "rejected": [BRIEF, HI, HELLO, SUM, HELLO]},
     {"instruction": "2+2?", "input": "", "output": "4", "system": "Be brief.", "history": [["Hi", "Hello"]]},
     {"text": "Be brief.\n### Human: Hi\n### Assistant: Hello\n### Human: 2+2?\n### Assistant: 4"},
+    {"text": "<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHi [/INST] Hello </s><s>[INST] 2+2? [/INST] 4 </s>"},
+    {"text": "<|begin_of_text|>" + "<|eot_id|>".join(
+        f"<|start_header_id|>{turn['role']}<|end_header_id|>\n\n{turn['content']}"
+        for turn in (BRIEF, HI, HELLO, SUM, FOUR)) + "<|eot_id|>"},
 ])  # fmt: skip
 def test_each_conversation_keeps_its_system_message_and_its_earlier_turns(fields):
     row = row_of(fields)
     assert (row.system, row.history, row.question, row.answer) == ("Be brief.", (HI, HELLO), "2+2?", "4")
 
 
+def test_a_preference_is_told_before_its_messages():
+    """LLaMA-Factory's were read as conversations that end with a question, so every row was refused."""
+    assert find_columns(["conversations", "chosen", "rejected"]).shape == "preference"
+    assert find_columns(["prompt", "chosen", "rejected"]).shape == "preference"
+
+
 @pytest.mark.parametrize("fields, rejected", [
     ({"prompt": "2+2?", "chosen": "4", "rejected": "5"}, "5"),
     ({"prompt": [SUM], "chosen": [FOUR], "rejected": [HELLO]}, "Hello"),
     ({"prompt": "2+2?", "chosen": [SUM, FOUR], "rejected": [SUM, HELLO]}, "Hello"),  # as UltraFeedback has it
+    ({"input": {"messages": [SUM]}, "preferred_output": [FOUR], "non_preferred_output": [HELLO]}, "Hello"),  # OpenAI
+    ({"conversations": [{"from": "human", "value": "2+2?"}], "chosen": {"from": "gpt", "value": "4"},
+      "rejected": {"from": "gpt", "value": "5"}}, "5"),  # LLaMA-Factory
+    ({"messages": [SUM], "chosen": "4", "rejected": "5"}, "5"),
+    ({"messages": [SUM, FOUR], "chosen": [SUM, FOUR], "rejected": [SUM, HELLO]}, "Hello"),
+    ({"messages": [SUM, FOUR], "rejected": "5"}, "5"),
+    ({"chosen_messages": [SUM, FOUR], "rejected_messages": [SUM, HELLO]}, "Hello"),
+    ({"question": "2+2?", "response_j": "4", "response_k": "5"}, "5"),
     ({"chosen": "\n\nHuman: 2+2?\n\nAssistant: 4", "rejected": "\n\nHuman: 2+2?\n\nAssistant: No."}, "No."),
 ])  # fmt: skip
 def test_the_chosen_answer_is_the_pair_and_the_rejected_one_is_kept(fields, rejected):
@@ -105,11 +128,14 @@ def test_a_field_that_no_shape_knows_is_kept_as_it_is():
 @pytest.mark.parametrize("fields, reason", [
     ({"messages": [SUM, {"role": "assistant", "content": None, "tool_calls": [{}]}]}, "calls a tool in message 2"),
     ({"messages": [SUM, {"role": "tool", "content": "4"}]}, "has the role 'tool' in message 2"),
+    ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}, FOUR]},
+     "holds image_url in message 1, and a pair keeps text only"),
+    ({"text": "First words.\n<|im_start|>user\nHi<|im_end|>"}, "has a text without turns"),
     ({"messages": [SUM, {"role": "narrator", "content": "4"}]}, "has the role 'narrator' in message 2"),
     ({"conversations": [{"from": "gpt", "value": "Hello"}]}, "no question before its last answer"),
     ({"conversations": [{"from": "human", "value": "Hi"}]}, "ends with a turn of the user"),
-    ({"text": "Just some words."}, "no turns in its text"),
-    ({"chosen": [HI, HELLO], "rejected": [SUM, FOUR]}, "parts from the chosen one before its last turn"),
+    ({"text": "Just some words."}, "has a text without turns"),
+    ({"chosen": [HI, HELLO], "rejected": [SUM, FOUR]}, "differs from the chosen one before its last turn"),
     ({"q": "2+2?", "a": "4", "nul": ["\0"]}, "holds a NUL character"),
     ({"q": "2+2?", "a": "4", "deep": json.loads("[" * 200 + "]" * 200)}, "more than 100 levels deep"),
 ])  # fmt: skip
@@ -125,9 +151,11 @@ def test_a_shape_and_columns_can_be_named():
     both = {"messages": [HI, HELLO], "prompt": "2+2?", "completion": "4"}
     assert row_of(both).question == "Hi" and row_of(both, shape="prompt-completion").question == "2+2?"
     assert row_of({"dialogue": [SUM, FOUR]}, mapping={"messages": "dialogue"}).answer == "4"
-    with pytest.raises(UserError, match="has not the columns of alpaca: 'instruction' and 'output'. It has: messages"):
+    with pytest.raises(
+        UserError, match="does not have the columns of alpaca: 'instruction' and 'output'. It has: messages"
+    ):
         find_columns(both, shape="alpaca")
-    with pytest.raises(UserError, match="can't be read as 'excel'. Choose one of: messages, sharegpt"):
+    with pytest.raises(UserError, match="can't be read as 'excel'. Choose one of: preference, messages, sharegpt"):
         find_columns(both, shape="excel")
 
 

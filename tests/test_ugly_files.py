@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
+import zipfile
 from decimal import Decimal
 from pathlib import Path
 
@@ -58,6 +59,14 @@ def zstd(data):
     with pa.CompressedOutputStream(out, "zstd") as packed:
         packed.write(data)
     return out.getvalue().to_pybytes()
+
+
+def zipped(*names):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name in names:
+            archive.writestr(name, "application/vnd.oasis.opendocument.spreadsheet")
+    return out.getvalue()
 
 
 KINDS = {
@@ -295,6 +304,33 @@ def test_an_array_that_breaks_off_says_where(write, content, line, reason):
     assert refusals_of(path)[0][0] == line and reason in refusals_of(path)[0][1]
 
 
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_list_inside_an_object_is_read_like_the_list_alone(write, indent):
+    path = write("a.json", json.dumps({"data": ROWS, "version": "2", "note": None}, indent=indent))
+    assert fields_of(path) == ROWS
+    assert formats.read(path).kind == "JSON array 'data' of an object, UTF-8"
+
+
+@pytest.mark.parametrize("beside, line, reason", [
+    ({"test": ROWS}, 3, "holds 'test' beside 'train', and only that list is read. Save each by itself."),
+    ({"info": {"by": "Zoë"}}, 3, "holds 'info' beside 'train'"),
+    ({}, 3, "is not JSON from here on: expecting value"),
+])  # fmt: skip
+def test_what_stands_beside_a_list_inside_an_object_is_never_passed_over_in_silence(write, beside, line, reason):
+    rest = json.dumps(beside)[1:] if beside else "nonsense"
+    path = write("a.json", f'{{"train":\n[{{"q": 1}}],\n{rest}')
+    assert next(iter(formats.read(path))).fields == {"q": 1}
+    assert refusals_of(path)[0][0] == line and reason in refusals_of(path)[0][1]
+
+
+@pytest.mark.parametrize("wrap", ["[%s]", '{"rows": [%s]}'])
+def test_an_array_on_one_line_may_be_longer_than_any_line(write, monkeypatch, wrap):
+    """An array of 65 MB that was saved without line ends was refused: its first line is longer than a record may be."""
+    monkeypatch.setattr("curator.formats.streams.MAX_RECORD_BYTES", 2**16)
+    path = write("a.json", wrap % ", ".join(json.dumps({"q": n, "a": "x" * 100}) for n in range(2000)))
+    assert [fields["q"] for fields in fields_of(path)] == list(range(2000))
+
+
 def test_joined_files_are_read_through(write):
     mark = "\ufeff"
     assert fields_of(write("a.json", '[{"q": 1}]\n[{"q": 2}]')) == [{"q": 1}, {"q": 2}]
@@ -364,6 +400,11 @@ def test_a_parquet_bomb_is_refused_too(write, monkeypatch):
     (bz2.compress(b"q,a\n"), "is compressed with bzip2. Unpack it first with: bunzip2 x"),
     (gzip.compress(b"a" * 257 + b"ustar" + b"\0" * 300), "is a tar archive. Unpack it first with: tar xf x"),
     (gzip.compress(b""), "x is empty"),
+    (zipped("pairs.csv"), "x is a zip archive. Unpack it first with: unzip x"),
+    (zipped("[Content_Types].xml", "xl/workbook.xml"), "x is an Excel workbook. Save its sheet as CSV UTF-8"),
+    (zipped("mimetype"), "x is a LibreOffice document. Save it as CSV"),
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n", "Fetch the file itself with: git lfs pull"),
+    (b"\n<!DOCTYPE html>\n<html>", "x is a web page, perhaps saved in place of the file"),
 ])  # fmt: skip
 def test_what_else_may_be_packed_is_told_how_to_unpack_it(write, content, sentence):
     with pytest.raises(UserError, match=sentence):
@@ -468,12 +509,12 @@ def test_memory_does_not_grow_with_the_file(write, kind):
     assert many < few * 1.2 and many < 8 * 2**20
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("rows", [20_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
-def test_one_broken_line_among_a_million_is_named_and_the_others_are_read(write, kind):
+def test_one_broken_line_among_a_million_is_named_and_the_others_are_read(write, kind, rows):
     line, broken = {"csv": ("%d,yes\n", '"open,yes\n'), "jsonl": ('{"q": "%d", "a": "yes"}\n', '{"q": "open}\n')}[kind]
-    lines = [line % n for n in range(1_000_000)]
-    lines[123_455] = broken
+    lines = [line % n for n in range(rows)]
+    lines[12_345] = broken
     path = write(f"million.{kind}", "".join(["q,a\n"] * (kind == "csv") + lines))
     good, bad = 0, []
     for record in formats.read(path):
@@ -481,7 +522,7 @@ def test_one_broken_line_among_a_million_is_named_and_the_others_are_read(write,
             good += 1
         else:
             bad.append(record.line)
-    assert (good, bad) == (999_999, [123_456 + (kind == "csv")])
+    assert (good, bad) == (rows - 1, [12_346 + (kind == "csv")])
 
 
 # What was written is read back, whatever it is. A table has no NUL; halves of surrogate pairs are no text.

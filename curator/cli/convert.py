@@ -11,31 +11,46 @@ import click
 
 from curator.cli.door import count_of, mapped, refuse, say
 from curator.errors import UserError
-from curator.formats import FORMATS, KINDS, encode, read
+from curator.formats import FORMATS, KINDS, SHAPES, encode, read
 from curator.formats.writing import COLUMNS, TABLE
 
 
 @click.command()
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @click.argument("target", metavar="OUT")
-@click.option("--to", "shape", type=click.Choice([*FORMATS, TABLE]), default="messages", show_default=True,
-              help="Shape to write.")  # fmt: skip
+@click.option("--from-shape", type=click.Choice(list(SHAPES)), help="Shape of IN, where its columns don't tell.")
+@click.option("--to-shape", "--to", type=click.Choice([*FORMATS, TABLE]), default="messages", show_default=True,
+              help="Shape of OUT.")  # fmt: skip
 @click.option("--map", "mapping", multiple=True, metavar="FIELD=COLUMN", help="As in: --map answer=Reply.")
+@click.option("--encoding", metavar="NAME", help="As in: --encoding shift_jis. Without it: found.")
+@click.option("--delimiter", metavar="CHARACTER", help="As in: --delimiter ';' or --delimiter tab. Without it: found.")
 @click.option("--skip-refused", is_flag=True, help="Leave out rows that can't be used; else nothing is written.")
-def convert(source: Path, target: str, shape: str, mapping: tuple[str, ...], skip_refused: bool) -> None:
+def convert(
+    source: Path,
+    target: str,
+    from_shape: str | None,
+    to_shape: str,
+    mapping: tuple[str, ...],
+    encoding: str | None,
+    delimiter: str | None,
+    skip_refused: bool,
+) -> None:
     """Write the pairs of one file as another, in any shape and kind.
 
     What IN is, is found as flask import finds it. OUT ends in .jsonl, .csv or .parquet, or is - for
     JSON lines on standard output. It is written whole or not at all.
 
-    Example: flask convert faq.csv alpaca.jsonl --to alpaca
+    \b
+    Examples: flask convert faq.csv alpaca.jsonl --to-shape alpaca
+              flask convert chats.json - --from-shape sharegpt | head
     """
     from curator.formats.converting import Conversion
 
     try:
         kind, columns = kind_of(target), mapped(mapping)
-        conversion = Conversion(read(source), shape, columns, skip_refused)
-        pieces = encode(conversion, kind, COLUMNS[shape])
+        reading = read(source, encoding=encoding, delimiter=delimiter)
+        conversion = Conversion(reading, to_shape, columns, from_shape, skip_refused)
+        pieces = encode(conversion, kind, COLUMNS[to_shape])
         if target == "-":
             with tempfile.TemporaryFile() as whole:
                 whole.writelines(pieces)

@@ -16,7 +16,7 @@ from flask import Flask, current_app
 from flask.cli import ScriptInfo
 
 from curator.errors import UserError
-from curator.words import STATUSES
+from curator.words import STATUSES, about, duration
 
 if TYPE_CHECKING:
     from curator.search import Selection
@@ -139,22 +139,45 @@ def as_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
+def silent(number: int, total: int | None = None, message: str = "") -> None:
+    """Show nothing of how far an act is."""
+
+
 @contextlib.contextmanager
-def progress(noun: str) -> Iterator[Callable[[int], None]]:
+def progress(noun: str) -> Iterator[Callable[..., None]]:
     """Show how far a long act is, on one line of standard error, where that is a terminal."""
     if not sys.stderr.isatty():
-        yield lambda number: None
+        yield silent
         return
-    start = time.monotonic()
+    start, what = time.monotonic(), ""
 
-    def show(number: int) -> None:
+    def show(number: int, total: int | None = None, message: str = "") -> None:
+        nonlocal start, what
+        if message != what:  # the next part of the work goes at a pace of its own
+            start, what = time.monotonic(), message
         rate = number / max(time.monotonic() - start, 1e-3)
-        click.echo(f"\r{number:,} {noun}, {rate:,.0f} a second \x1b[K", err=True, nl=False)
+        of = f" of about {about(total)}" if total else ""
+        left = f", {duration((total - number) / rate)} left" if total and number else ""
+        click.echo(
+            f"\r{f'{what}: ' if what else ''}{number:,}{of} {noun}, {about(rate)} a second{left} \x1b[K",
+            err=True,
+            nl=False,
+        )
 
     try:
         yield show
     finally:
         click.echo("\r\x1b[K", err=True, nl=False)
+
+
+@contextlib.contextmanager
+def stoppable(sentence: str) -> Iterator[None]:
+    """Answer Ctrl-C with a sentence about what was left, and exit with 130 as shells expect."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(sentence)
+        raise click.exceptions.Exit(130) from None
 
 
 def count_of(number: int, noun: str = "pair") -> str:

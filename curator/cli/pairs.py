@@ -20,6 +20,7 @@ from curator.cli.door import (
     selecting,
     selection_of,
     shortened,
+    stoppable,
     who,
     with_session,
 )
@@ -94,10 +95,10 @@ def import_(
               flask import letters.csv --map question=Frage --map answer=Antwort
               flask import chats.jsonl --turns each
     """
-    from curator import imports
+    from curator import formats, imports
     from curator.pairs import DEFAULT_DATASET
 
-    counts = []
+    counts: list[dict[str, Any]] = []
     reading: dict[str, Any] = {
         "dataset": dataset or DEFAULT_DATASET, "mapping": mapped(mapping), "shape": shape, "each_turn": turns == "each",
         "ids": ids or "", "rejects": rejects, "encoding": encoding, "delimiter": delimiter, "split": split,
@@ -106,9 +107,13 @@ def import_(
         raise UserError("--rejects takes what one file refuses. Import the files one by one.")
     for file in files:
         if dry_run:
-            done = imports.plan(session, file, **reading)
+            with progress("rows") as show, stoppable("Stopped; nothing was changed."):
+                done = imports.plan(session, file, on_progress=show, **reading)
         else:
-            with progress("rows") as show:
+            with (
+                progress("rows") as show,
+                stoppable(f"Stopped; {file} was not imported." if counts else "Stopped; nothing was imported."),
+            ):
                 done = imports.apply(
                     session, file, by=who(), skip_refused=skip_refused or bool(rejects), on_progress=show, **reading
                 )  # fmt: skip
@@ -118,8 +123,8 @@ def import_(
              "near": [{"line": n.line, "pair": n.pair_id, "similarity": round(n.similarity, 4)} for n in done.near],
              "changeset": done.changeset.id if done.changeset else None}
         )  # fmt: skip
-        for refusal in done.refused:
-            say(f"{done.name} line {refusal.line} {refusal.reason}")
+        for sentence in formats.name_refusals(done.name, done.refused):
+            say(sentence)
         if json_:
             continue
         would = "would be " if dry_run else ""
@@ -215,17 +220,17 @@ def export(
             say(f"Train on it with: python -m trainer run {output}")
         return
     if ratings:
+        if selection != Selection() or number is not None:
+            raise UserError("Ratings are exported whole. Leave out --version and the selection of pairs.")
         rows = list(reviews.preferences(session) if ratings == "dpo" else reviews.judgements(session))
         write(encode(rows, kind, COLUMNS[ratings]), output)
         say(f"{count_of(len(rows), 'line')}.")
         return
     if number is not None:
-        pieces = encode(exports.version_fields(session, number, split, shape, seen), kind, COLUMNS[shape])
+        write(exports.version_pieces(session, number, split, shape, kind, seen), output)
     else:
-        pieces = encode(exports.fields(session, selection, shape, seen), kind, COLUMNS[shape])
-    write(pieces, output)
-    drafts = exports.count(session, selection).drafts if number is None else 0
-    note = f", {drafts:,} of them drafts that nobody approved yet" if drafts else ""
+        write(exports.pieces(session, selection, shape, kind, seen), output)
+    note = f", {seen.drafts:,} of them drafts that nobody approved yet" if seen.drafts else ""
     say(f"{count_of(seen.examples, 'line')}{note}.")
     say_preflight(seen)
 

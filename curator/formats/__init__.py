@@ -2,12 +2,15 @@
 
 from curator.formats.files import Reading, Record, Refusal, read
 from curator.formats.hub import read_hub
-from curator.formats.shapes import SHAPES, Columns, Row, find_columns, to_row, to_rows
+from curator.formats.records import name_refusals
+from curator.formats.shapes import SHAPES, Columns, Row, find_columns, mended, to_row, to_rows
+from curator.formats.streams import PACKINGS
 from curator.formats.writing import FORMATS, KINDS, encode, to_line
 
 __all__ = [
     "FORMATS",
     "KINDS",
+    "PACKINGS",
     "SHAPES",
     "Columns",
     "Reading",
@@ -16,6 +19,8 @@ __all__ = [
     "Row",
     "encode",
     "find_columns",
+    "mended",
+    "name_refusals",
     "read",
     "read_hub",
     "to_line",

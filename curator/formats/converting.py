@@ -8,11 +8,10 @@ from functools import cache
 
 from curator.errors import UserError
 from curator.formats.files import Reading, Refusal
+from curator.formats.records import name_refusals
 from curator.formats.shapes import Columns, Row, find_columns, to_row
 from curator.formats.writing import Fields, checked_format, to_fields
 from curator.text import messages
-
-NAMED = 10
 
 
 @dataclass
@@ -26,13 +25,14 @@ class Conversion:
     reading: Reading
     format: str = "messages"
     mapping: Mapping[str, str] = field(default_factory=dict)
+    shape: str | None = None  # that it is read as, where its columns don't tell
     skip_refused: bool = False
     written: int = 0
     refused: list[Refusal] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Fields]:
         checked_format(self.format)
-        for row in rows(self.reading, self.mapping):
+        for row in rows(self.reading, self.mapping, self.shape):
             fields = row if isinstance(row, Refusal) else self.shaped(row)
             if isinstance(fields, Refusal):
                 self.refused.append(fields)
@@ -52,29 +52,34 @@ class Conversion:
 
     def refusals(self) -> Iterator[str]:
         """Yield the first refused lines with their reasons."""
-        for refusal in self.refused[:NAMED]:
-            yield f"{self.reading.name} line {refusal.line} {refusal.reason}"
-        if len(self.refused) > NAMED:
-            yield f"… and {len(self.refused) - NAMED:,} more."
+        yield from name_refusals(self.reading.name, self.refused)
 
     def explain(self) -> str:
         """Say why nothing was written, and how to go on."""
         total = self.written + len(self.refused)
         if not self.written:
-            return f"{self.reading.name} gave not one pair, so nothing was written."
+            return f"{self.reading.name} holds no pair, so nothing was written."
         return (
-            f"{len(self.refused):,} of {total:,} rows refused, so nothing was written. "
+            f"{len(self.refused):,} of {total:,} rows were refused, so nothing was written. "
             "Mend them, or leave them out with --skip-refused."
         )
 
 
-def rows(reading: Reading, mapping: Mapping[str, str]) -> Iterator[Row | Refusal]:
-    """Yield the pairs of a file, each in the shape that its own fields show, and what is no pair."""
+def rows(reading: Reading, mapping: Mapping[str, str], shape: str | None) -> Iterator[Row | Refusal]:
+    """Yield the pairs of a file, each in the shape that its own fields show, and what is no pair.
+
+    Raises UserError where the columns of a table fit no shape.
+    """
 
     @cache
-    def columns(names: tuple[str, ...]) -> Columns | None:
-        return None if "messages" in names and not mapping else find_columns(names, mapping)
+    def columns(names: tuple[str, ...]) -> Columns:
+        return find_columns(names, mapping, shape)
 
+    if reading.headers:
+        try:
+            columns(tuple(reading.headers))
+        except UserError as error:
+            raise UserError(f"{reading.name} {error}") from error
     for record in reading:
         if isinstance(record, Refusal):
             yield record

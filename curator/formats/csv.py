@@ -41,8 +41,13 @@ class Dialect:
     escape: str | None = None
     skips_spaces: bool = False  # a space after a delimiter does not belong to the cell
 
+    @property
+    def name(self) -> str:
+        """The delimiter as a person says it."""
+        return DELIMITERS.get(self.delimiter) or f"delimiter {self.delimiter!r}"
+
     def __str__(self) -> str:
-        words = [DELIMITERS.get(self.delimiter) or f"delimiter {self.delimiter!r}"]
+        words = [self.name]
         if self.quote is None:
             words.append("no quotes")
         elif self.quote == "'":
@@ -101,7 +106,10 @@ def read_csv(source: Source, delimiter: str | None = None) -> Reading:
         sample = sample[1:]
     dialect = detect_dialect(sample, given or (named.group(1) if named else None))
     headers = read_header(source, dialect)
-    return Reading(source.name, f"CSV, {dialect}, {source}", headers, lambda: csv_records(source, dialect, headers))
+    return Reading(
+        source.name, f"CSV, {dialect}, {source}", headers, dialect.name,
+        records=lambda: csv_records(source, dialect, headers),
+    )  # fmt: skip
 
 
 def known_delimiter(delimiter: str) -> str:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from itertools import islice
+import re
 from pathlib import Path
 
 from curator.errors import UserError
 from curator.formats.csv import read_csv
 from curator.formats.hub import read_hub
-from curator.formats.json import json_lines, json_values
+from curator.formats.json import WRAPPED, json_lines, json_values
 from curator.formats.parquet import read_parquet
 from curator.formats.records import MAX_CELL_BYTES, Reading, Record, Refusal, shorten
 from curator.formats.streams import Source, chunks, decode, find
 
+BEGINNING_CHARACTERS = 2**16
 __all__ = ["MAX_CELL_BYTES", "Reading", "Record", "Refusal", "read", "shorten"]
 
 
@@ -44,14 +45,28 @@ def read(
     if not start:
         raise UserError(f"{source.name} is empty. Choose a file with a header and at least one row.")
     if delimiter or start[0][0] not in "{[":
-        return read_csv(source, delimiter)
-    if start[0][0] == "{" and (start[0].endswith("}") or start[-1].startswith("{")):
-        return Reading(source.name, f"JSON lines, {source}", records=lambda: json_lines(source))
-    kind = "JSON array" if start[0][0] == "[" else "JSON objects"
-    return Reading(source.name, f"{kind}, {source}", records=lambda: json_values(source))
+        reading = read_csv(source, delimiter)
+    elif wrapped := WRAPPED.match(" ".join(start)):
+        name = wrapped.group(1)
+        kind = f"JSON array {name!r} of an object, {source}"
+        reading = Reading(source.name, kind, records=lambda: json_values(source, name))
+    elif start[0][0] == "{" and (start[0].endswith("}") or start[-1].startswith("{")):
+        reading = Reading(source.name, f"JSON lines, {source}", records=lambda: json_lines(source))
+    else:
+        kind = "JSON array" if start[0][0] == "[" else "JSON objects"
+        reading = Reading(source.name, f"{kind}, {source}", records=lambda: json_values(source))
+    reading.encoding, reading.estimate = source.spoken, source.estimate
+    return reading
 
 
 def beginning(source: Source) -> list[str]:
-    """Return the first two lines that are not blank: the second tells an object on many lines from a broken one."""
-    lines = (line.strip(" \t\r\n\ufeff") for line in source.lines())
-    return list(islice((line for line in lines if line), 2))
+    """Return the first two lines that are not blank, as far as they stand in the first piece of the text.
+
+    The second tells an object on many lines from a broken one. A line may be as long as the file.
+    """
+    with source.open_text() as file:
+        while piece := file.read(BEGINNING_CHARACTERS):
+            lines = (line.strip(" \t\ufeff") for line in re.split("[\r\n]+", piece))
+            if found := [line for line in lines if line][:2]:
+                return found
+    return []

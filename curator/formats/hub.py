@@ -35,7 +35,9 @@ def read_hub(address: str, split: str | None = None) -> Reading:
         missing = f"has no split {split!r}" if split else "has several splits"
         raise UserError(f"{address} {missing}. Choose with --split: {', '.join(map(str, splits))}.")
     rows = splits[chosen]
-    return Reading(address, f"hub, split {chosen}", list(rows.features or ()), lambda: hub_records(address, rows))
+    return Reading(
+        address, f"hub, split {chosen}", list(rows.features or ()), records=lambda: hub_records(address, rows)
+    )
 
 
 def hub_records(address: str, rows: Any) -> Iterator[Record | Refusal]:

@@ -15,6 +15,7 @@ from curator.formats.records import (
     Record,
     Refusal,
     broken_bytes,
+    raw,
     shorten,
     unfit_text,
 )
@@ -24,6 +25,10 @@ CHUNK_CHARACTERS = 2**18
 NOT_BLANK = re.compile("[^ \t\r\n\ufeff]")
 # An error this near the end of what was read so far may be a value that goes on: a name, a number, \ud83d\ude00.
 CUT_OFF = 16
+# What programs call the one list that they save as an object: {"data": [...]}.
+WRAPPED = re.compile(
+    r'\s*\{\s*"(data|dataset|examples|faqs?|instances|items|pairs|questions|records|rows|train)"\s*:\s*\['
+)
 SUSPECT = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")  # it may make a NUL, or half of a surrogate pair
 
 
@@ -57,14 +62,14 @@ def record_of(source: Source, decoder: Decoder, value: Any, text: str, line: int
     """Return what was decoded from a text as a record; only objects have fields."""
     unfit, decoder.unfit = decoder.unfit or (source.is_damaged and broken_bytes(text)), ""
     if unfit:
-        return Refusal(line, unfit)
+        return Refusal(line, unfit, raw(text))
     if text.count("[") + text.count("{") > MAX_DEPTH and is_deep(value):
-        return Refusal(line, f"is nested too deep: more than {MAX_DEPTH} lists and objects in each other.")
+        return Refusal(line, f"is nested too deep: more than {MAX_DEPTH} lists and objects in each other.", raw(text))
     if SUSPECT.search(text) and (problem := unfit_text(value)):
-        return Refusal(line, problem)
+        return Refusal(line, problem, raw(text))
     if isinstance(value, dict):
         return Record(line, value)
-    return Refusal(line, f"is {shorten(text)}, not an object with named fields.")
+    return Refusal(line, f"is {shorten(text)}, not an object with named fields.", raw(text))
 
 
 def is_deep(value: Any) -> bool:
@@ -84,11 +89,13 @@ def json_lines(source: Source) -> Iterator[Record | Refusal]:
         if not text:
             continue
         try:
-            value = decoder.decode(text)
+            value, end = decoder.raw_decode(text)
+            if end != len(text):
+                decoder.decode(text)  # it says what is wrong with the rest
         except (ValueError, RecursionError) as error:
             decoder.unfit = ""
             reason = broken_bytes(text) or f"is not JSON: {explain_json(error)}. It begins {shorten(text)!r}."
-            yield Refusal(line, reason)
+            yield Refusal(line, reason, raw(text))
         else:
             yield record_of(source, decoder, value, text, line)
 
@@ -150,17 +157,23 @@ class Window:
             raise ValueError(f"an object is longer than {MAX_RECORD_BYTES // 2**20} MB, or its bracket is never closed")
 
 
-def json_values(source: Source) -> Iterator[Record | Refusal]:
+def json_values(source: Source, wrapper: str = "") -> Iterator[Record | Refusal]:
     """Yield the objects of a JSON array, or objects that stand one after the other over several lines.
 
-    Each comes with the line that it begins on. What follows a broken value can't be told apart any more:
-    one refusal says where, and the reading ends.
+    With a `wrapper` the array is the first field of one object, which has that name. Each comes with the
+    line that it begins on. What follows a broken value can't be told apart any more: one refusal says
+    where, and the reading ends.
     """
     decoder = Decoder()
     with source.open_text(newline=None) as file:  # outside texts, JSON has no other use for line ends
         window = Window(file)
-        in_list = False
+        in_list = bool(wrapper)
+        if wrapper and window.next_character() and (opening := WRAPPED.match(window.text, window.at)):
+            window.move(opening.end())
         while character := window.next_character():
+            if wrapper and not in_list:
+                yield from fields_beside(window, decoder, wrapper)
+                return
             if character in (",]" if in_list else "["):
                 in_list = character != "]"
                 window.at += 1
@@ -178,6 +191,27 @@ def json_values(source: Source) -> Iterator[Record | Refusal]:
             )
 
 
+def fields_beside(window: Window, decoder: Decoder, wrapper: str) -> Iterator[Refusal]:
+    """Pass over the single values that follow a wrapped list; yield a refusal for each list and object."""
+    try:
+        while window.next_character() == ",":
+            window.at += 1
+            window.next_character()
+            line = window.line
+            name, _ = window.value(decoder)
+            window.next_character()
+            window.at += 1  # the colon
+            window.next_character()
+            value, _ = window.value(decoder)
+            if value and isinstance(value, list | dict):
+                reason = (
+                    f"holds {shorten(repr(name))} beside {wrapper!r}, and only that list is read. Save each by itself."
+                )
+                yield Refusal(line, reason)
+    except (ValueError, RecursionError) as error:
+        yield Refusal(window.line, explain_rest(error, window.text[window.at : window.at + 2**16]))
+
+
 def explain_rest(error: Exception, rest: str) -> str:
     """Say why what is left of a file can't be read."""
     if problem := broken_bytes(rest):
@@ -192,5 +226,7 @@ def explain_rest(error: Exception, rest: str) -> str:
 def explain_json(error: Exception) -> str:
     """Say what the JSON decoder found, without its own line and position."""
     if isinstance(error, json.JSONDecodeError):
+        if error.msg == "Extra data":
+            return f"more follows where its object ends, at column {error.colno}"
         return f"{error.msg[0].lower()}{error.msg[1:]} at column {error.colno}"
     return "it is nested too deep" if isinstance(error, RecursionError) else str(error)

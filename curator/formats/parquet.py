@@ -32,7 +32,7 @@ def read_parquet(source: Source) -> Reading:
     if not rows:
         raise UserError(f"{source.name} is empty. Choose a file with at least one row.")
     kind = "Parquet" + (f", {source.packing}" if source.packing else "")
-    return Reading(source.name, kind, headers, lambda: parquet_records(source))
+    return Reading(source.name, kind, headers, records=lambda: parquet_records(source), estimate=lambda _: rows)
 
 
 def parquet_records(source: Source) -> Iterator[Record | Refusal]:

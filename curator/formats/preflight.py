@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import chain
+from operator import itemgetter
 
 from curator.errors import UserError
-from curator.text import Message, estimate_tokens
+from curator.formats.writing import Example, Roles, chat_of
+from curator.text import estimate_tokens
 
-Chat = list[Message]
+Count = Callable[[Example], int]
 
 OPENAI = "OpenAI's fine-tuning API"
 TEMPLATE = "A strict chat template"
@@ -24,9 +28,9 @@ NOT_ALTERNATING = (TEMPLATE, "turns of user and assistant that don't alternate")
 FAULTS = (EMPTY, DISORDER, TOO_LONG, NOT_FROM_USER, NOT_ALTERNATING)
 
 
-def estimated_tokens(chat: Chat) -> int:
+def estimated_tokens(example: Example) -> int:
     """Estimate the tokens of an example; what a chat template adds around each message is not known here."""
-    return sum(estimate_tokens(message["content"]) for message in chat)
+    return estimate_tokens("".join(example[2]))
 
 
 @dataclass
@@ -43,24 +47,28 @@ class Finding:
 class Report:
     """What was seen of an export so far. `tokens` and `longest` are estimates unless `is_exact`."""
 
-    count_tokens: Callable[[Chat], int] = estimated_tokens
+    count_tokens: Count = estimated_tokens
     is_exact: bool = False
     examples: int = 0
+    drafts: int = 0  # of them, nobody approved yet
     tokens: int = 0
     longest: int = 0
     found: dict[tuple[str, str], Finding] = field(default_factory=dict)
 
-    def add(self, number: int, chat: Chat) -> None:
-        """Take one example into account; `number` is what to call it by."""
-        tokens = self.count_tokens(chat)
-        self.examples += 1
-        self.tokens += tokens
-        self.longest = max(self.longest, tokens)
-        for fault in faults(chat, tokens):
-            finding = self.found.setdefault(fault, Finding(*fault))
-            finding.count += 1
-            if len(finding.first) < NAMED:
-                finding.first.append(number)
+    def add(self, examples: Sequence[Example]) -> None:
+        """Take a batch of examples into account."""
+        tokens = list(map(self.count_tokens, examples))
+        self.examples += len(tokens)
+        self.tokens += sum(tokens)
+        self.longest = max(self.longest, *tokens)
+        if self.longest <= MOST_TOKENS and is_sound(examples):
+            return
+        for (number, roles, texts), length in zip(examples, tokens, strict=True):
+            for fault in faults(roles, texts, length):
+                finding = self.found.setdefault(fault, Finding(*fault))
+                finding.count += 1
+                if len(finding.first) < NAMED:
+                    finding.first.append(number)
 
     @property
     def findings(self) -> list[Finding]:
@@ -71,26 +79,38 @@ class Report:
         return whole + [self.found[fault] for fault in FAULTS if fault in self.found]
 
 
-def faults(chat: Chat, tokens: int) -> list[tuple[str, str]]:
+def is_sound(examples: Sequence[Example]) -> bool:
+    """Return whether no example of a batch has a fault but its length, which is seldom otherwise and quickly seen."""
+    texts = chain.from_iterable(map(itemgetter(2), examples))
+    return "" not in map(str.strip, texts) and not any(map(disorder, set(map(itemgetter(1), examples))))
+
+
+def faults(roles: Roles, texts: Sequence[str], tokens: int) -> list[tuple[str, str]]:
     """Return why an example would be refused, each with the reader that would."""
-    roles = [message["role"] for message in chat]
-    spoken = roles[1:] if roles[:1] == ["system"] else roles
-    found = []
-    if any(m["role"] == "assistant" and not m["content"].strip() for m in chat):
+    found = list(disorder(roles))
+    if any(role == "assistant" and not text.strip() for role, text in zip(roles, texts, strict=True)):
         found.append(EMPTY)
-    if "system" in spoken or spoken[-1:] != ["assistant"]:
-        found.append(DISORDER)
     if tokens > MOST_TOKENS:
         found.append(TOO_LONG)
-    if spoken[:1] != ["user"]:
-        found.append(NOT_FROM_USER)
-    elif spoken != ["user", "assistant"] * (len(spoken) // 2):
-        found.append(NOT_ALTERNATING)
     return found
 
 
-def tokens_by(name: str) -> Callable[[Chat], int]:
-    """Return a function that counts the tokens of a chat as a model does, its chat template included.
+@lru_cache(maxsize=1000)
+def disorder(roles: Roles) -> tuple[tuple[str, str], ...]:
+    """Return why turns in this order would be refused."""
+    spoken = roles[1:] if roles[:1] == ("system",) else roles
+    found = []
+    if "system" in spoken or spoken[-1:] != ("assistant",):
+        found.append(DISORDER)
+    if spoken[:1] != ("user",):
+        found.append(NOT_FROM_USER)
+    elif spoken != ("user", "assistant") * (len(spoken) // 2):
+        found.append(NOT_ALTERNATING)
+    return tuple(found)
+
+
+def tokens_by(name: str) -> Count:
+    """Return a function that counts the tokens of an example as a model does, its chat template included.
 
     Raises UserError where transformers is not installed or has no tokenizer of that name.
     """
@@ -107,14 +127,15 @@ def tokens_by(name: str) -> Callable[[Chat], int]:
     except (OSError, ValueError) as error:
         raise UserError(f"There is no tokenizer {name!r} here or on the Hugging Face hub.") from error
 
-    def count(chat: Chat) -> int:
+    def count(example: Example) -> int:
+        _, roles, texts = example
         try:
             if tokenizer.chat_template:
-                text = tokenizer.apply_chat_template(chat, tokenize=False)
+                text = tokenizer.apply_chat_template(chat_of(roles, texts), tokenize=False)
                 return len(tokenizer(text, add_special_tokens=False)["input_ids"])
         except TemplateError:
             pass  # a chat that the template refuses still has the tokens of its texts
-        return sum(len(tokenizer(m["content"], add_special_tokens=False)["input_ids"]) for m in chat)
+        return sum(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts)
 
     return count
 

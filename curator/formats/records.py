@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from curator.errors import UserError
@@ -17,6 +18,7 @@ MAX_CELL_BYTES = 16 * 2**20
 MAX_RECORD_BYTES = 4 * MAX_CELL_BYTES  # a longer line is no record, and would fill the memory
 SURROGATE = re.compile("[\ud800-\udfff]")
 BROKEN_BYTE = re.compile("[\udc00-\udcff]")
+MAX_RAW_CHARACTERS = 10_000  # of a record that can't be read, kept to be mended
 MAX_DEPTH = 100  # lists and objects in each other; Python itself gives up near a thousand
 
 
@@ -44,7 +46,10 @@ class Reading:
     name: str
     kind: str  # as a person would say it: "CSV, comma, UTF-8"
     headers: list[str] = field(default_factory=list)  # of a table
+    delimiter: str = ""  # of a table, by its name
+    encoding: str = ""  # of a text
     records: Callable[[], Iterator[Record | Refusal]] = lambda: iter(())
+    estimate: Callable[[int], int | None] = lambda records: None  # about how many there are, once some are read
 
     def __iter__(self) -> Iterator[Record | Refusal]:
         return self.records()
@@ -56,14 +61,35 @@ def shorten(text: str, characters: int = 40) -> str:
     return text if len(text) <= characters else text[:characters].rstrip() + "…"
 
 
+def name_refusals(name: str, refusals: Iterable[Refusal], limit: int = 10) -> list[str]:
+    """Return a sentence for each reason why lines of a file were refused, for the first `limit` reasons."""
+    by_reason: dict[str, list[int]] = {}
+    for refusal in refusals:
+        by_reason.setdefault(refusal.reason, []).append(refusal.line)
+    said = []
+    for reason, lines in islice(by_reason.items(), limit):
+        others = ", ".join(f"{line:,}" for line in lines[1:4]) + (f" and {len(lines) - 4:,} more" if lines[4:] else "")
+        said.append(f"{name} line {lines[0]} {reason}" + (f" (Also: {others}.)" if others else ""))
+    if rest := sum(map(len, islice(by_reason.values(), limit, None))):
+        said.append(f"… and {rest:,} more.")
+    return said
+
+
+def raw(text: str) -> dict[str, str]:
+    """Return a text that is no record as the field `_raw`, so that it can be mended; a long one is cut.
+
+    What no JSON text may hold is shown as the replacement character.
+    """
+    return {"_raw": BROKEN_BYTE.sub("\ufffd", text[:MAX_RAW_CHARACTERS].replace("\0", "\ufffd"))}
+
+
 def refuse_twins(headers: Iterable[str], name: str) -> None:
     """Raise UserError where two columns have one name: nobody could say which of them is meant."""
     headers = list(headers)
     twice = {h for h in headers if h and headers.count(h) > 1}
     if twice:
-        raise UserError(
-            f"{name} has {len(twice)} column names that stand twice: {', '.join(sorted(twice))}. Rename one."
-        )
+        called = ", ".join(map(repr, sorted(twice)))
+        raise UserError(f"{name} has more than one column called {called}. Give each a name of its own.")
 
 
 def broken_bytes(text: str) -> str:

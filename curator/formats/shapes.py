@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from curator.errors import UserError
-from curator.formats.chats import WHO, WORDS, as_list, read_history, read_turns, split_text
+from curator.formats.chats import WHO, WORDS, apart, as_list, read_history, read_turns, split_text
 from curator.formats.files import Record, Refusal, shorten
 from curator.formats.records import SURROGATE
 from curator.text import Message
@@ -34,16 +35,25 @@ QUESTION_ANSWER = (
     ("parent", "reply"),
 )
 PROMPTS = ("prompt", "question", "instruction", "input")
+CHATS = ("messages", "conversations", "conversation")
+# The answer that is preferred and the other one: TRL, OpenAI, LLaMA-Factory, and Stack Exchange as TRL has it.
+PREFERENCES = (
+    ("chosen", "rejected"),
+    ("preferred_output", "non_preferred_output"),
+    ("chosen_messages", "rejected_messages"),
+    ("response_j", "response_k"),
+)
 # Each shape: what it is called when a file is looked at, and the columns it must have, a line for each way to
 # name them. The first shape whose columns are all there is taken, so the more particular ones come first.
 SHAPES: dict[str, tuple[str, tuple[dict[str, str], ...]]] = {
-    "messages": ("chat messages", ({"messages": "messages"},)),
-    "sharegpt": ("ShareGPT conversations", ({"messages": "conversations"}, {"messages": "conversation"})),
     "preference": (
         "preferences",
-        (*({"question": p, "answer": "chosen", "rejected": "rejected"} for p in PROMPTS),
-         {"answer": "chosen", "rejected": "rejected"}),
+        (*({"question": p, "answer": good, "rejected": bad} for good, bad in PREFERENCES for p in PROMPTS),
+         *({"messages": chat, "answer": good, "rejected": bad} for good, bad in PREFERENCES for chat in CHATS),
+         *({"answer": good, "rejected": bad} for good, bad in PREFERENCES)),
     ),
+    "messages": ("chat messages", ({"messages": "messages"},)),
+    "sharegpt": ("ShareGPT conversations", ({"messages": "conversations"}, {"messages": "conversation"})),
     "openorca": ("OpenOrca", ({"system": "system_prompt", "question": "question", "answer": "response"},)),
     "alpaca": ("Alpaca", ({"question": "instruction", "answer": "output"},)),
     "prompt-completion": ("prompt and completion", ({"question": "prompt", "answer": "completion"},)),
@@ -60,15 +70,16 @@ OTHER_FIELDS = {
     "tags": ("tags", "tag", "topic", "topics", "category", "categories", "label", "labels"),
     "status": ("status",),
     "notes": ("notes", "note", "comment", "comments"),
+    "meta": ("meta",),  # an object of fields that are kept, as an export writes it
 }
 MAPPABLE = ("question", "answer", "messages", "text", *OTHER_FIELDS)
-# What our own files say of a row, not in it: a rejects file the first three, a table the number of the pair.
-PASSED_OVER = ("_line", "_reason", "_rest", "_pair")
+# What our own files say of a row, not in it: a rejects file the first four, a table the number of the pair.
+PASSED_OVER = ("_line", "_reason", "_rest", "_raw", "_pair")
 PLAIN = frozenset(("key", "system", "source", "tags", "status", "notes"))  # a text in each is all there is to it
 MAX_DEPTH = 100  # of nested lists and objects in a field that is kept as it is; SQLite's own limit is 1,000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: setting twelve fields behind its own back would take four times as long
 class Row:
     """One pair as it was read, and the line that it began on."""
 
@@ -141,7 +152,8 @@ def find_columns(headers: Iterable[str], mapping: Mapping[str, str] | None = Non
 def shapes_for(chosen: Mapping[str, str]) -> list[str]:
     """Return the shapes to try: where a person named a column, those that have such a part."""
     main = {"question", "answer", "messages", "text"} & set(chosen)
-    return [name for name, (_, ways) in SHAPES.items() if all(any(what in way for way in ways) for what in main)]
+    names = [name for name, (_, ways) in SHAPES.items() if all(any(what in way for way in ways) for what in main)]
+    return sorted(names, key=lambda name: name != "qa") if {"question", "answer"} <= main else names
 
 
 def with_others(
@@ -166,10 +178,12 @@ def explain_missing(
     """Say which columns are wanting, which there are, and how to name them."""
     if shape:
         wanted = " or ".join(dict.fromkeys(" and ".join(map(repr, way.values())) for way in SHAPES[shape][1][:3]))
-        return f"has not the columns of {shape}: {wanted}. It has: {quoted(headers)}. Name them with --map."
+        return f"does not have the columns of {shape}: {wanted}. It has: {quoted(headers)}. Name them with --map."
     has_question = chosen.get("question") or any(q in by_name for q, _ in QUESTION_ANSWER)
     has_answer = chosen.get("answer") or any(a in by_name for _, a in QUESTION_ANSWER)
     wanting = [what for what, there in (("question", has_question), ("answer", has_answer)) if not there]
+    if {"data", "annotations"} <= set(by_name):
+        return "is a full export of Label Studio, which holds each answer deep inside. Export CSV or JSON-MIN there."
     wanting = wanting or ["answer"]  # there are both, but not two that are known to belong together
     options = " ".join(f"--map {what}=COLUMN" for what in wanting)
     return (
@@ -182,6 +196,22 @@ def quoted(names: Iterable[Any]) -> str:
     """List the names of columns for a message."""
     names = [str(name) for name in names]
     return ", ".join(map(shorten, names[:12])) + (" …" if len(names) > 12 else "") or "no columns"
+
+
+def mended(record: Record | Refusal) -> Record | Refusal:
+    """Return the record that was mended inside the `_raw` of a rejects file; any other comes back as it is."""
+    text = record.fields.get("_raw")
+    if text is None or isinstance(record, Refusal) or any(name not in PASSED_OVER for name in record.fields):
+        return record
+    try:
+        value = json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        value = None
+    if isinstance(value, dict):
+        return Record(record.line, value)
+    return Refusal(
+        record.line, "has no JSON object in _raw. Mend it there, or write the fields beside it.", record.fields
+    )
 
 
 def to_row(record: Record, columns: Columns | None = None) -> Row | Refusal:
@@ -206,6 +236,7 @@ def to_rows(record: Record, columns: Columns | None = None, each_turn: bool = Fa
     chat = read_chat(values, record.line)
     try:
         rest = {name: plain(record.fields[name]) for name in columns.kept if record.fields[name] not in (None, "")}
+        rest = with_meta(rest, columns.named.get("meta", ""), values.get("meta"))
         others = read_others(values, rest, record.line)
     except RecursionError:
         return Refusal(record.line, f"has a field that is nested more than {MAX_DEPTH} levels deep. Remove it.")
@@ -285,13 +316,14 @@ def read_chat(values: Mapping[str, Any], line: int) -> list[Message] | Refusal:
     """Return all turns of a record, its answer last."""
     if "messages" in values:
         turns = as_list(values["messages"])
-        return read_turns(turns, line) if turns else Refusal(line, "has messages that are no list of turns.")
+        read = read_turns(turns, line) if turns else Refusal(line, "has messages that are not a list of turns.")
+        return read if isinstance(read, Refusal) or "answer" not in values else with_answer(read, values, line)
     if "text" in values or "question" not in values:
         text = values.get("text", values.get("answer"))
         if isinstance(text, list):
             return read_turns(text, line)
         turns = split_text(text) if isinstance(text, str) else []
-        return turns or Refusal(line, "has no turns in its text. Write them as: ### Human: Hi ### Assistant: Hello")
+        return turns or Refusal(line, "has a text without turns. Mark them as in: ### Human: Hi ### Assistant: Hello")
     earlier = read_history(values.get("history"), line)
     asked = read_part(values, "question", "user", line)
     answered = read_part(values, "answer", "assistant", line)
@@ -307,9 +339,19 @@ def read_chat(values: Mapping[str, Any], line: int) -> list[Message] | Refusal:
     return earlier + asked + answered
 
 
+def with_answer(chat: list[Message], values: Mapping[str, Any], line: int) -> list[Message] | Refusal:
+    """Return a conversation with the answer that stands beside it, which may say the whole of it once more."""
+    answered = read_part(values, "answer", "assistant", line)
+    if isinstance(answered, Refusal) or chat[-1] in answered:
+        return answered if isinstance(answered, Refusal) or len(answered) > 1 else chat
+    return chat + answered
+
+
 def read_part(values: Mapping[str, Any], what: str, role: str, line: int) -> list[Message] | Refusal:
-    """Return the turns of a question or an answer: a list of messages as TRL has it, or one text."""
+    """Return the turns of a question or an answer: messages as TRL and OpenAI have them, one turn, or one text."""
     value = values[what]
+    if isinstance(value, dict) and value:
+        value = value.get("messages", [value] if any(name in value for name in WHO) else value)
     if isinstance(value, list) and value and all(isinstance(turn, dict) for turn in value):
         return read_turns(value, line)
     if value is None or isinstance(value, str):
@@ -323,20 +365,27 @@ def read_part(values: Mapping[str, Any], what: str, role: str, line: int) -> lis
 def read_rejected(values: Mapping[str, Any], chat: list[Message], line: int) -> str | Refusal:
     """Return the answer that was not preferred; a whole conversation must differ from the chosen in its end alone."""
     value = values.get("rejected")
-    if isinstance(value, str) and "question" in values:
+    if isinstance(value, str) and ("question" in values or "messages" in values):
         return value
-    turns = split_text(value) if isinstance(value, str) else value or []
+    turns = split_text(value) if isinstance(value, str) else [value] if isinstance(value, dict) else value or []
     read = read_turns(turns, line) if isinstance(turns, list) else []
     if isinstance(read, Refusal):
         return read
     if len(read) > 1 and read[:-1] != chat[-len(read) : -1]:
-        return Refusal(line, "has a rejected conversation that parts from the chosen one before its last turn.")
+        return Refusal(line, "has a rejected conversation that differs from the chosen one before its last turn.")
     return read[-1]["content"] if read else ""
+
+
+def turns_of(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the turns of a conversation as they stand in the record."""
+    turns = [one for turn in as_list(values.get("messages")) or [] for one in apart(turn)]
+    return [turn for turn in turns if isinstance(turn, dict)]
 
 
 def weights_of(values: Mapping[str, Any]) -> list[Any]:
     """Return OpenAI's weight of each turn, counted from the end as a system message may be gone."""
-    return [turn.get("weight") for turn in as_list(values.get("messages")) or []]
+    turns = [] if "answer" in values else turns_of(values)
+    return [turn.get("weight", turn.get("loss_weight")) for turn in turns]
 
 
 def find_answers(chat: list[Message], weights: list[Any], each_turn: bool, line: int) -> list[int] | Refusal:
@@ -355,7 +404,9 @@ def find_answers(chat: list[Message], weights: list[Any], each_turn: bool, line:
     if len(chat) < 2 or chat[-2]["role"] != "user":
         return Refusal(line, "has no question before its last answer.")
     if weights[-1] == 0:
-        return Refusal(line, "has weight 0 on its last answer, which is not to be learnt. Import it with --turns each.")
+        return Refusal(
+            line, "has weight 0 on its last answer, so nothing is to be learnt from it. Import it with --turns each."
+        )
     return [len(chat) - 1]
 
 
@@ -374,11 +425,22 @@ def read_others(values: Mapping[str, Any], rest: dict[str, Any], line: int) -> d
     tags = values.get("tags")
     if isinstance(tags, bool):  # KTO's label: whether the completion is a good one
         status, tags = status if tags else "rejected", None
-    turns = [turn for turn in as_list(values.get("messages")) or [] if isinstance(turn, dict)]
-    beside = [{k: plain(v) for k, v in turn.items() if k not in (*WHO, *WORDS) and v is not None} for turn in turns]
+    beside = [
+        {k: plain(v) for k, v in turn.items() if k not in (*WHO, *WORDS) and v is not None} for turn in turns_of(values)
+    ]
     if any(beside):
         rest["turns"] = beside
     return texts | {"status": status, "tags": tags_of(tags), "key": texts["key"].strip()}
+
+
+def with_meta(rest: dict[str, Any], column: str, value: Any) -> dict[str, Any]:
+    """Return the fields that are kept, with those of an object beside them; what is none is kept as it is."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        with contextlib.suppress(ValueError):
+            value = json.loads(value)
+    if isinstance(value, dict) and not value.keys() & rest.keys():
+        return rest | plain(value)
+    return rest if value in (None, "") else rest | {column: plain(value)}
 
 
 def tags_of(value: Any) -> tuple[str, ...]:

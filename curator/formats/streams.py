@@ -9,7 +9,7 @@ import re
 import stat
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TextIO
 
@@ -30,16 +30,20 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# What begins like this is not text, and the user is told what it is.
+# What begins like this is no text of pairs, and the user is told what it is.
 SIGNATURES = (
-    (b"\x1f\x8b", "is compressed twice. Unpack it first with: gunzip {name}"),
-    (b"\x28\xb5\x2f\xfd", "is compressed twice. Unpack it first with: unzstd {name}"),
-    (b"BZh", "is compressed with bzip2. Unpack it first with: bunzip2 {name}"),
-    (b"\xfd7zXZ\0", "is compressed with xz. Unpack it first with: unxz {name}"),
-    (b"PK\x03\x04", "is a zip archive or an Excel workbook. Unpack it, or save the sheet as CSV, and import that."),
-    (b"\xd0\xcf\x11\xe0", "is an old Excel workbook. Save the sheet as CSV and import that."),
-    (b"SQLite format 3\0", "is an SQLite database. Export its rows as CSV or JSON lines first."),
-    (b"%PDF-", "is a PDF. Copy its questions and answers into a sheet, and import that as CSV."),
+    (rb"\x1f\x8b", "is compressed twice. Unpack it first with: gunzip {name}"),
+    (rb"\x28\xb5\x2f\xfd", "is compressed twice. Unpack it first with: unzstd {name}"),
+    (rb"BZh", "is compressed with bzip2. Unpack it first with: bunzip2 {name}"),
+    (rb"\xfd7zXZ\0", "is compressed with xz. Unpack it first with: unxz {name}"),
+    (rb"PK\x03\x04(?:.*?PK\x03\x04)?.{26}xl/", "is an Excel workbook. Save its sheet as CSV UTF-8, and import that."),
+    (rb"PK\x03\x04.{26}mimetypeapplication/vnd\.oasis", "is a LibreOffice document. Save it as CSV, and import that."),
+    (rb"PK\x03\x04", "is a zip archive. Unpack it first with: unzip {name}"),
+    (rb"\xd0\xcf\x11\xe0", "is an old Excel workbook. Save its sheet as CSV UTF-8, and import that."),
+    (rb"SQLite format 3\0", "is an SQLite database. Export its rows as CSV or JSON lines first."),
+    (rb"%PDF-", "is a PDF. Copy its questions and answers into a sheet, and import that as CSV."),
+    (rb"version https://git-lfs", "only says where Git LFS keeps the file. Fetch the file itself with: git lfs pull"),
+    (rb"\s*<(?:!doctype html|html)", "is a web page, perhaps saved in place of the file. Download the file again."),
 )
 SPOKEN = {
     "utf-8": "UTF-8",
@@ -55,6 +59,7 @@ SPOKEN = {
 LEGACY = ["cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "koi8_r", "cp932", "euc_jp"]
 LEGACY += ["gb18030", "big5", "cp949", "mac_roman", "cp437", "cp850", "cp866"]
 SAMPLE_BYTES = 2**16
+CONTROLS = bytes((*range(0, 9), *range(14, 27), *range(28, 32)))  # no text holds them
 FEW_BYTES = 8  # fewer bytes beyond ASCII tell no language; Windows-1252 is then the likeliest by far
 
 
@@ -67,10 +72,15 @@ class Source:
     packing: str = ""  # "gzip", "zstd" or none
     encoding: str = ""
     is_damaged: bool = False  # it holds bytes that its encoding has no character for
+    opened: list[IO[bytes]] = field(default_factory=list, compare=False, repr=False)  # the one read at present
+
+    @property
+    def spoken(self) -> str:
+        """The encoding as a person says it."""
+        return SPOKEN.get(self.encoding) or self.encoding.upper().replace("CP125", "Windows-125").replace("_", "-")
 
     def __str__(self) -> str:
-        spoken = SPOKEN.get(self.encoding) or self.encoding.upper().replace("CP125", "Windows-125").replace("_", "-")
-        return spoken + (f", {self.packing}" if self.packing else "")
+        return self.spoken + (f", {self.packing}" if self.packing else "")
 
     def open_bytes(self) -> IO[bytes]:
         """Open the file, unpacked. Reading raises UserError where it is cut short or expands beyond the limit."""
@@ -78,6 +88,7 @@ class Source:
             file = self.path.open("rb")
         except OSError as error:
             raise UserError(f"{self.name} can't be read: {error.strerror}. Check who may read it.") from error
+        self.opened[:] = [file]
         if self.packing == "gzip":
             return io.BufferedReader(Unpacked(gzip.GzipFile(fileobj=file), file, self.name), CHUNK_BYTES)
         if self.packing == "zstd":
@@ -88,6 +99,14 @@ class Source:
                 Unpacked(pyarrow.CompressedInputStream(file, "zstd"), file, self.name), CHUNK_BYTES
             )
         return file
+
+    def estimate(self, records: int) -> int | None:
+        """Return about how many records there are, by the share of the bytes that the first `records` took."""
+        file, size = self.opened[0] if self.opened else None, self.path.stat().st_size
+        if file is None or not records or not size:
+            return None
+        share = 1 if file.closed else file.tell() / size
+        return max(records, round(records / share)) if share else None
 
     def open_text(self, newline: str | None = "") -> TextIO:
         """Open the file as text, its line ends kept as they are; a byte that is no character stays one of ours."""
@@ -104,7 +123,7 @@ class Source:
                 if len(line) == MAX_RECORD_BYTES:
                     raise UserError(
                         f"{self.name} line {number} is longer than {MAX_RECORD_BYTES // 2**20} MB. "
-                        "Write one record a line, or a JSON array."
+                        "Write one record a line."
                     )
                 yield line
 
@@ -197,7 +216,7 @@ def decode(source: Source, first: bytes, encoding: str | None = None) -> Source:
     if mark or (mark := zeros_of_utf_16(first)):
         return checked(replace(source, encoding=mark))
     for signature, advice in SIGNATURES:
-        if first.startswith(signature):
+        if re.match(signature, first, re.DOTALL | re.IGNORECASE):
             raise UserError(f"{source.name} {advice.format(name=source.name)}")
     if first[257:262] == b"ustar":
         raise UserError(f"{source.name} is a tar archive. Unpack it first with: tar xf {source.name}")
@@ -253,7 +272,7 @@ def zeros_of_utf_16(first: bytes) -> str:
 
 def looks_binary(chunk: bytes) -> bool:
     """Return whether more than one byte in a hundred, and a few, is a control character that no text holds."""
-    controls = sum(chunk.count(code) for code in (*range(0, 9), *range(14, 27), *range(28, 32)))
+    controls = len(chunk) - len(chunk.translate(None, CONTROLS))
     return controls > 4 + len(chunk) / 100
 
 

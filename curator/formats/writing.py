@@ -6,22 +6,29 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from functools import lru_cache
+from itertools import chain, groupby, islice
+from operator import itemgetter
 from typing import Any
+
+import orjson
 
 from curator.errors import UserError
 from curator.text import Message
 
 Fields = dict[str, Any]
+Roles = tuple[str, ...]
+Example = tuple[int, Roles, Sequence[str]]  # a chat with what to call it by: its number, who speaks, what they say
 
 KINDS = {"jsonl": "one JSON object a line", "csv": "a table for spreadsheets", "parquet": "typed columns, compressed"}
-ROW_GROUP = 10_000  # rows of a Parquet file in memory at a time
+BATCH = 200  # rows encoded, written and hashed together; at 500, memory goes to and from the system with each batch
+ROW_GROUP = 5_000  # rows of a Parquet file in memory at a time
 
 # What a column holds: a cell of CSV and a type of Parquet are made from it.
 TEXT, NUMBER, TRUTH, WORDS = "text", "number", "truth", "words"
-MESSAGES, TURNS, EXCHANGES = "messages", "turns", "exchanges"
+MESSAGES, TURNS, EXCHANGES, OBJECT = "messages", "turns", "exchanges", "object"
 Columns = Mapping[str, str]
 
 
@@ -92,11 +99,11 @@ FORMATS: dict[str, Format] = {
 }
 # All that a person gave a pair; what a CSV is unless another shape is asked for. Not a shape of a chat alone.
 TABLE = "table"
-ABOUT_TABLE = "spreadsheets; with status, tags and notes, and Curator reads it back"
+ABOUT_TABLE = "spreadsheets; with status, tags, notes and all other fields, and Curator reads it back"
 # `_pair` is for the eye: an import passes over it. `id` is the source's own key, by which an import finds the pair.
 TABLE_COLUMNS: Columns = {
     "_pair": NUMBER, "id": TEXT, "system": TEXT, "history": MESSAGES, "question": TEXT, "answer": TEXT,
-    "status": TEXT, "tags": WORDS, "source": TEXT, "notes": TEXT,
+    "rejected": TEXT, "status": TEXT, "tags": WORDS, "source": TEXT, "notes": TEXT, "meta": OBJECT,
 }  # fmt: skip
 # What is learnt from ratings, in TRL's words.
 RATINGS: dict[str, Columns] = {
@@ -120,6 +127,16 @@ def checked_kind(kind: str) -> str:
     return kind
 
 
+def chat_of(roles: Roles, texts: Sequence[str]) -> list[Message]:
+    """Return who speaks and what they say as chat messages."""
+    return [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
+
+
+def said(chat: Sequence[Message]) -> tuple[Roles, list[str]]:
+    """Return who speaks in chat messages, and what they say."""
+    return tuple([message["role"] for message in chat]), [message["content"] for message in chat]
+
+
 def to_fields(pair: Any, number: int, chat: list[Message], format: str) -> Fields:
     """Return a pair in a shape: its chat alone, or in a table its number and other attributes too.
 
@@ -136,12 +153,56 @@ encode_json = json.JSONEncoder(ensure_ascii=False).encode  # made once: json.dum
 
 def to_line(chat: list[Message], format: str = "messages") -> str:
     """Return one line of an export, with its line end; non-ASCII is kept as it is."""
-    return json_line(FORMATS[format].fields(chat))
+    return encode_json(FORMATS[format].fields(chat)) + "\n"
 
 
-def json_line(fields: Fields) -> str:
-    """Return fields as one line of JSON, with its line end."""
-    return encode_json(fields) + "\n"
+@lru_cache(maxsize=1000)
+def outline(format: str, roles: Roles) -> tuple[bytes, Callable[[Sequence[str]], Sequence[str]]]:
+    """Return the line of every chat of these roles, with %s where a text goes, and what puts texts in that order.
+
+    Two chats of the same roles differ in their texts alone, so one is encoded and the others are filled in.
+    Raises UserError, in a sentence that begins with "has", where the shape can't hold these roles.
+    """
+    line = to_line(chat_of(roles, [f"<{place}>" for place in range(len(roles))]), format)
+    order = [int(place) for place in re.findall('"<([0-9]+)>"', line)]
+    return re.sub('"<[0-9]+>"', "%s", line.replace("%", "%%")).encode("utf-8"), itemgetter(*order)
+
+
+def encode_examples(batches: Iterable[list[Example]], format: str, kind: str = "jsonl") -> Iterator[bytes]:
+    """Yield the bytes of a file of chats in a shape, piece by piece.
+
+    Raises UserError, with the number of the pair, where the shape can't hold it.
+    """
+    if checked_kind(kind) == "jsonl":
+        return example_lines(batches, format)
+    rows = (shaped(example, format) for batch in batches for example in batch)
+    return encode(rows, kind, COLUMNS[format])
+
+
+def example_lines(batches: Iterable[list[Example]], format: str) -> Iterator[bytes]:
+    """Yield the lines of JSON of chats, a batch a piece: as `to_line` would write them, many times as fast."""
+    quote = orjson.dumps  # of a text: the same bytes as json's, and bytes at once
+    for batch in batches:
+        lines = []
+        for roles, group in groupby(batch, itemgetter(1)):
+            alike = list(group)
+            try:
+                line, arranged = outline(format, roles)
+            except UserError:
+                shaped(alike[0], format)
+                raise
+            texts = chain.from_iterable(map(arranged, map(itemgetter(2), alike)))
+            lines.append(line * len(alike) % tuple(map(quote, texts)))
+        yield b"".join(lines)
+
+
+def shaped(example: Example, format: str) -> Fields:
+    """Return the fields of a chat in a shape; where the shape can't hold it, the UserError names the pair."""
+    number, roles, texts = example
+    try:
+        return FORMATS[format].fields(chat_of(roles, texts))
+    except UserError as error:
+        raise UserError(f"Pair {number} {error} Export it with --format messages.") from error
 
 
 def encode(rows: Iterable[Fields], kind: str, columns: Columns) -> Iterator[bytes]:
@@ -150,27 +211,30 @@ def encode(rows: Iterable[Fields], kind: str, columns: Columns) -> Iterator[byte
         return csv_bytes(rows, columns)
     if kind == "parquet":
         return parquet_bytes(rows, columns)
-    return (json_line(fields).encode("utf-8") for fields in rows)
+    return ("".join([encode_json(row) + "\n" for row in batch]).encode("utf-8") for batch in batched(rows, BATCH))
+
+
+def batched(rows: Iterable[Fields], size: int) -> Iterator[list[Fields]]:
+    """Yield rows so many at a time."""
+    remaining = iter(rows)
+    while batch := list(islice(remaining, size)):
+        yield batch
 
 
 # CSV
 
 
 def csv_bytes(rows: Iterable[Fields], columns: Columns) -> Iterator[bytes]:
-    """Yield a CSV that a spreadsheet shows as it is and `flask import` takes back: the header, then a row a piece."""
+    """Yield a CSV that a spreadsheet shows as it is and `flask import` takes back: a batch a piece."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\r\n")  # RFC 4180
-
-    def written(cells: Iterable[str]) -> bytes:
-        writer.writerow(cells)
-        line = buffer.getvalue()
+    writer.writerow(columns)
+    for batch in batched(rows, BATCH):
+        writer.writerows([cell(fields.get(name), holds) for name, holds in columns.items()] for fields in batch)
+        yield buffer.getvalue().encode("utf-8")
         buffer.seek(0)
         buffer.truncate()
-        return line.encode("utf-8")
-
-    yield written(columns)
-    for fields in rows:
-        yield written(cell(fields.get(name), holds) for name, holds in columns.items())
+    yield buffer.getvalue().encode("utf-8")
 
 
 def cell(value: Any, holds: str) -> str:
@@ -222,9 +286,9 @@ def restored(fields: dict[str, str]) -> Fields:
 
 def value(cell: str, holds: str) -> Any:
     """Return what a cell of our CSV holds; one that a spreadsheet spoilt stays a text, to be refused as such."""
-    if holds in (MESSAGES, TURNS, EXCHANGES) or (holds == WORDS and cell.startswith("[")):
+    if holds in (MESSAGES, TURNS, EXCHANGES, OBJECT) or (holds == WORDS and cell.startswith("[")):
         try:
-            return json.loads(cell) if cell else []
+            return json.loads(cell) if cell else None
         except (ValueError, RecursionError):
             return cell
     return restore(cell)
@@ -239,10 +303,12 @@ def parquet_bytes(rows: Iterable[Fields], columns: Columns) -> Iterator[bytes]:
     import pyarrow.parquet as pq
 
     schema = arrow_schema(columns)
+    objects = [name for name, holds in columns.items() if holds == OBJECT]
     sink = Pieces()
     with pq.ParquetWriter(pa.PythonFile(sink, mode="w"), schema, compression="zstd") as writer:
-        remaining = iter(rows)
-        while group := list(islice(remaining, ROW_GROUP)):
+        for group in batched(rows, ROW_GROUP):
+            for name in objects:  # their fields differ from row to row, which no type of Parquet allows
+                group = [fields | {name: encode_json(fields[name]) if fields[name] else None} for fields in group]
             writer.write_table(pa.Table.from_pylist(group, schema=schema))
             yield sink.taken()
     yield sink.taken()
@@ -255,6 +321,7 @@ def arrow_schema(columns: Columns) -> Any:
     text = pa.string()
     types = {
         TEXT: text,
+        OBJECT: text,
         NUMBER: pa.int64(),
         TRUTH: pa.bool_(),
         WORDS: pa.list_(text),

@@ -10,6 +10,7 @@ from curator.views import (
     frame,
     home,
     imports,
+    jobs,
     pairs,
     reviews,
     runs,
@@ -29,5 +30,6 @@ BLUEPRINTS = (
     runs.bp,
     reviews.bp,
     changes.bp,
+    jobs.bp,
     backups.bp,
 )

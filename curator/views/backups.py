@@ -24,9 +24,7 @@ UPLOAD = "backup"  # what an uploaded file is called while it waits
 @bp.get("/")
 def index() -> str:
     """Show how to take all there is away and bring it back, and what was kept before a restore or a migration."""
-    kept = [
-        (door.command("flask", "restore", str(each.path)), each.size_bytes) for each in backups.all_kept(current_app)
-    ]
+    kept = backups.all_kept(current_app)
     return render_template("backups/index.html", kept=kept, shell=door.command("flask", "backup", file_name()))
 
 
@@ -54,6 +52,14 @@ def upload() -> Response:
         raise UserError("No file came with the form. Choose a backup, then press Look at it.")
     place = backups.make_workplace(current_app)
     file.save(place / UPLOAD)
+    return door.go(url_for("backups.preview", token=place.name))
+
+
+@bp.post("/kept/<name>")
+def take_out(name: str) -> Response:
+    """Show what a copy holds that was kept before a restore or a migration."""
+    place = backups.make_workplace(current_app)
+    backups.take_out(current_app, name, place / UPLOAD)
     return door.go(url_for("backups.preview", token=place.name))
 
 
@@ -86,7 +92,7 @@ def restore(token: str) -> Response:
 def discard(token: str) -> Response:
     """Throw an uploaded backup away."""
     shutil.rmtree(backups.find_workplace(current_app, token), ignore_errors=True)
-    door.tell("Nothing was restored; the uploaded copy is removed.")
+    door.tell("Nothing was restored.")
     return door.go(url_for("backups.index"))
 
 
@@ -95,7 +101,7 @@ def checked(place: Path) -> Iterator[backups.Backup]:
     """Check an uploaded backup; one that is refused is removed."""
     with contextlib.ExitStack() as stack:
         try:
-            found = stack.enter_context(backups.checked(current_app, place / UPLOAD, name="The uploaded file"))
+            found = stack.enter_context(backups.checked(current_app, place / UPLOAD, name="This file"))
         except UserError:
             shutil.rmtree(place, ignore_errors=True)
             raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from itertools import islice
 from pathlib import Path
 
 from flask import Blueprint, render_template, request
@@ -11,8 +10,8 @@ from werkzeug.wrappers import Response
 
 from curator import exports
 from curator.errors import UserError
-from curator.formats import FORMATS, KINDS, encode, preflight
-from curator.formats.writing import ABOUT_TABLE, COLUMNS, TABLE, checked_format, checked_kind, json_line
+from curator.formats import FORMATS, KINDS, preflight
+from curator.formats.writing import ABOUT_TABLE, TABLE, checked_kind
 from curator.search import Selection
 from curator.views import door
 
@@ -51,14 +50,14 @@ def download() -> Response:
             path = Path(folder) / "pairs.db"
             exports.write_database(door.session(), selection, path, door.who())
             return door.attached(path.open("rb"), file_name(selection, TABLE, kind))
-    rows = exports.fields(door.session(), selection, checked_format(format))
-    return door.download(encode(rows, checked_kind(kind), COLUMNS[format]), file_name(selection, format, kind))
+    pieces = exports.pieces(door.session(), selection, format, checked_kind(kind))
+    return door.download(pieces, file_name(selection, format, kind))
 
 
 def example(selection: Selection, format: str) -> str:
     """Return the first pair of a selection in a format, or why that format cannot hold it."""
     try:
-        return "".join(map(json_line, islice(exports.fields(door.session(), selection, format), 1)))
+        return "".join(exports.lines(door.session(), selection, format, limit=1))
     except UserError as error:
         return str(error)
 

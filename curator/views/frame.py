@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from flask import Blueprint, request
+from flask import Blueprint, current_app, request
 from werkzeug.wrappers import Response
 
-from curator import reviews, runs, search, text, versions
+from curator import jobs, reviews, runs, search, text, versions
 from curator.errors import NotFound
 from curator.search import Selection
 from curator.views import door
@@ -43,6 +43,10 @@ class Rail:
     @cached_property
     def runs(self) -> int:
         return runs.count(door.session())
+
+    @cached_property
+    def jobs(self) -> int:
+        return jobs.at_work(current_app)
 
     @cached_property
     def unrated(self) -> int:

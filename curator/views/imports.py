@@ -13,18 +13,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, current_app, render_template, request, send_file, url_for
+from flask import Blueprint, current_app, render_template, request, url_for
 from werkzeug.datastructures import FileStorage
 from werkzeug.wrappers import Response
 
-from curator import formats, imports, pairs
+from curator import formats, imports, jobs, pairs
 from curator.errors import NotFound, UserError
 from curator.views import door
 
 bp = Blueprint("imports", __name__, url_prefix="/import")
 KEPT_SECONDS = 24 * 3600  # an upload that nobody came back to is removed after a day
 NAME_BYTES = 200  # file systems take 255
-SHOWN_REFUSALS = 200
+LARGE_BYTES = 2**20
+PACKED_TIMES = 6  # how much smaller a compressed file commonly is
+# Of the form, as in the address.
+FIELDS = ("into", "question", "answer", "shape", "turns", "encoding", "delimiter", "ids")
+DELIMITERS = ("comma", "semicolon", "tab", "bar")
 
 
 @bp.get("/")
@@ -44,59 +48,88 @@ def upload() -> Response:
 
 
 @bp.get("/<token>")
-def preview(token: str) -> str | tuple[str, int]:
-    """Show what a file would bring: how many pairs, the first as they will land, each refusal and why."""
+def preview(token: str) -> Response | str | tuple[str, int]:
+    """Show what a file would bring: how many pairs, the first as they will land, each refusal and why.
+
+    A large file is looked at by a job, which comes back here when it has seen all of it.
+    """
     path = uploaded(token)
-    reading = chosen(request.args)
-    context = reading | {"token": token, "name": path.name, "target": reading["dataset"], "shapes": formats.SHAPES}
+    if look := door.integer("look"):
+        job = jobs.get(current_app, look)
+        form = job.arguments["form"]
+        if job.arguments["token"] != token or job.state not in ("done", "failed"):
+            return door.go(url_for("jobs.show", job_id=look))
+        return show(token, path, form, job.error or job.result, look)
+    form = {name: request.args[name] for name in FIELDS if request.args.get(name)}
+    if is_large(path):
+        job = jobs.start(
+            current_app, "look", door.who(), f"Look at {path.name}",
+            upload=str(path), token=token, form=form, reading=chosen(form),
+        )  # fmt: skip
+        return door.go(url_for("jobs.show", job_id=job.id))
     try:
-        plan = imports.plan(door.session(), path, name=path.name, **reading)
+        found = imports.plan(door.session(), path, name=path.name, **chosen(form)).summary()
     except UserError as error:
-        return render_template("imports/unread.html", error=error, headers=headers_of(path), **context), 400
+        return show(token, path, form, str(error))
+    return show(token, path, form, found)
+
+
+def show(
+    token: str, path: Path, form: Mapping[str, str], plan: dict[str, Any] | str, look: int | None = None
+) -> str | tuple[str, int]:
+    """Show a plan, or the sentence that says why there is none, with the form that reads the file otherwise."""
+    reading = chosen(form)
+    context = {
+        "token": token, "name": path.name, "form": form, "target": reading["dataset"], "mapping": reading["mapping"],
+        "shapes": formats.SHAPES, "delimiters": DELIMITERS, "look": look,
+    }  # fmt: skip
+    if isinstance(plan, str):
+        headers = headers_of(path, reading)
+        return render_template("imports/unread.html", error=plan, headers=headers, **context), 400
     words = ["flask", "import", path.name, "--dataset", reading["dataset"]]
     words += [word for what, column in reading["mapping"].items() for word in ("--map", f"{what}={column}")]
-    words += ["--shape", reading["shape"]] if reading["shape"] else []
+    for name in ("encoding", "delimiter", "shape"):
+        words += [f"--{name}", form[name]] if form.get(name) else []
     words += ["--turns", "each"] if reading["each_turn"] else []
     words += ["--ids", reading["ids"]] if reading["ids"] else []
-    words += ["--rejects", rejects_name(path, plan)] if plan.refused else []
-    return render_template(
-        "imports/preview.html",
-        plan=plan,
-        shown=SHOWN_REFUSALS,
-        shown_rows=imports.SHOWN,
-        shell=door.command(*words),
-        **context,
-    )
+    words += ["--rejects", rejects_name(path, plan["kind"])] if plan["refused"] else []
+    return render_template("imports/preview.html", plan=plan, shell=door.command(*words), **context)
 
 
 @bp.get("/<token>/rejects")
 def rejects(token: str) -> Response:
     """Send the lines that a file would not bring, each with its reason, as a file to mend and import."""
     path = uploaded(token)
+    if look := door.integer("look"):
+        job = jobs.get(current_app, look)
+        written = jobs.rejects_of(path)
+        if not written.is_file():
+            raise NotFound(f"The rejects of {path.name} are no longer here. Look at the file again.")
+        return door.attached(written.open("rb"), rejects_name(path, job.result["kind"]))
     with tempfile.TemporaryDirectory() as place:
         written = Path(place) / "rejects"
         plan = imports.plan(door.session(), path, name=path.name, rejects=written, **chosen(request.args))
-        return send_file(
-            io.BytesIO(written.read_bytes()), as_attachment=True, download_name=rejects_name(path, plan)
-        )  # fmt: skip
+        return door.attached(io.BytesIO(written.read_bytes()), rejects_name(path, plan.kind))
 
 
 @bp.post("/<token>")
 def apply(token: str) -> Response:
-    """Bring the pairs of an uploaded file in, and show them."""
+    """Bring the pairs of an uploaded file in, and show them; a large file is brought in by a job."""
     path = uploaded(token)
-    done = imports.apply(
-        door.session(), path, by=door.who(), name=path.name, skip_refused=True, **chosen(request.form)
-    )  # fmt: skip
+    form = {name: request.form[name] for name in FIELDS if request.form.get(name)}
+    reading = chosen(form)
+    for job in jobs.recent(current_app):
+        if job.state in jobs.AT_WORK and job.kind == "import" and job.arguments["token"] == token:
+            return door.go(url_for("jobs.show", job_id=job.id))  # the button was pressed twice
+    if is_large(path):
+        job = jobs.start(
+            current_app, "import", door.who(), f"Import {path.name} into {reading['dataset']}",
+            upload=str(path), token=token, form=form, reading=reading,
+        )  # fmt: skip
+        return door.go(url_for("jobs.show", job_id=job.id))
+    done = imports.apply(door.session(), path, by=door.who(), name=path.name, skip_refused=True, **reading)
     shutil.rmtree(path.parent, ignore_errors=True)
-    said = f"Imported {door.plural(done.new)} from {done.name}."
-    if done.changed:
-        said += f" {done.changed:,} changed."
-    if done.identical:
-        said += f" {done.identical:,} were there already."
-    if done.refused:
-        said += f" {len(done.refused):,} refused."
-    door.tell(said, done.changeset)
+    door.tell(done.told, done.changeset)
     return door.go(url_for("pairs.index", dataset=done.dataset))
 
 
@@ -115,15 +148,25 @@ def chosen(form: Mapping[str, str]) -> dict[str, Any]:
     return {
         "dataset": form.get("into", "").strip() or pairs.DEFAULT_DATASET,
         "mapping": {what: column for what, column in mapping.items() if column},
+        "encoding": form.get("encoding", "").strip() or None,
+        "delimiter": form.get("delimiter") or None,
         "shape": form.get("shape") or None,
         "each_turn": form.get("turns") == "each",
         "ids": form["ids"] if form.get("ids") in ("update", "ignore") else "",
     }
 
 
-def rejects_name(path: Path, plan: imports.Plan) -> str:
+def is_large(path: Path) -> bool:
+    """Return whether a file takes longer to read than a page may take: a second, or about 5,000 pairs."""
+    with path.open("rb") as file:
+        begins = file.read(4)
+    is_packed = begins == b"PAR1" or any(begins.startswith(magic) for magic, _ in formats.PACKINGS)
+    return path.stat().st_size * (PACKED_TIMES if is_packed else 1) > LARGE_BYTES
+
+
+def rejects_name(path: Path, kind: str) -> str:
     """Return what to call the file of what was refused."""
-    return f"{path.stem}-rejects.{'jsonl' if plan.kind.startswith('JSON') else 'csv'}"
+    return f"{path.stem}-rejects.{'jsonl' if kind.startswith('JSON') else 'csv'}"
 
 
 def folder() -> Path:
@@ -141,7 +184,8 @@ def keep(file: FileStorage) -> str:
     token = secrets.token_urlsafe(16)
     place = folder() / token
     place.mkdir(mode=0o700)
-    file.save(place / safe_name(file.filename or ""))
+    with contextlib.closing(file):
+        file.save(place / safe_name(file.filename or ""))
     return token
 
 
@@ -156,15 +200,16 @@ def uploaded(token: str) -> Path:
     place = folder() / token
     if re.fullmatch(r"[A-Za-z0-9_-]{22}", token) and place.is_dir():
         for path in place.iterdir():
-            return path
+            if path.is_file():
+                return path
     raise NotFound("This upload is no longer here: it was imported or discarded. Upload the file again.")
 
 
-def headers_of(path: Path) -> list[str]:
+def headers_of(path: Path, reading: Mapping[str, Any]) -> list[str]:
     """Return the columns of a file, or the fields of its first record; none where it cannot be read."""
     try:
-        reading = formats.read(path, path.name)
-        records = (list(record.fields) for record in reading if isinstance(record, formats.Record))
-        return list(reading.headers) or next(records, [])
+        opened = formats.read(path, path.name, encoding=reading["encoding"], delimiter=reading["delimiter"])
+        records = (list(record.fields) for record in opened if isinstance(record, formats.Record))
+        return list(opened.headers) or next(records, [])
     except UserError:
         return []

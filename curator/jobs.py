@@ -1,0 +1,382 @@
+"""Long work: queued, run one after the other in a thread of the web process, followed, cancelled, started again.
+
+Knows which noun does which kind of work; knows no request and no command.
+
+Jobs stand in a file of their own, `jobs.db` in CURATOR_HOME, beside Huey's queue of them, and never in the
+database of the pairs. SQLite has one writer at a time, and a long import is that writer: progress, a cancel,
+or the next job would wait for its end. Nor does a job belong into a backup, where it would be found running.
+On PostgreSQL it is the same file: the upload that a job reads lies in the same folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import sqlite3
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+from sqlalchemy.orm import Session, defer
+
+from curator import database, imports
+from curator.errors import NotFound, UserError
+from curator.models import Job, make_sessions, now, open_engine, writing
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+SECONDS_BETWEEN_NOTES = 0.25
+AT_WORK = ("waiting", "running")
+KEPT = 200  # jobs, the oldest are forgotten
+LOG_CHARACTERS = 20_000
+OPENING = Lock()
+
+
+class Cancelled(Exception):
+    """Somebody asked for the job to stop. Raised inside its work, so that its transaction is rolled back."""
+
+
+@dataclass
+class Desk:
+    """What a process has open for the jobs of one home."""
+
+    engine: Engine
+    tried: float = 0.0  # when this process last asked for the turn to run them
+    turn: sqlite3.Connection | None = None  # held as long as this process is the one that runs them
+    consumer: Any = None  # Huey's, with the thread that works
+    huey: Any = None  # the queue
+    put: Callable[[int], object] = lambda job_id: None  # puts the number of a job into the queue
+
+
+@dataclass
+class Progress:
+    """Keeps how far a job is, and stops it where somebody asked for that."""
+
+    sessions: Callable[[], Session]
+    job_id: int
+    began: float = field(default_factory=time.monotonic)
+    noted: float = 0.0
+    message: str = ""
+
+    def __call__(self, done: int, total: int | None = None, message: str = "") -> None:
+        """Take note, a few times a second at most. Raises Cancelled."""
+        moment = time.monotonic()
+        if moment - self.noted < SECONDS_BETWEEN_NOTES and message == self.message:
+            return
+        if message != self.message:  # the next part of the work goes at a pace of its own
+            self.began, self.message = moment, message
+        self.noted = moment
+        rate = done / max(moment - self.began, 1e-3)
+        with self.sessions() as session, writing(session):
+            job = session.get_one(Job, self.job_id)
+            job.done, job.total, job.rate, job.message = done, total, rate, message
+        if job.is_cancel_asked:
+            raise Cancelled
+
+
+def look_at_file(
+    session: Session, by: str, on_progress: Progress, *, upload: str, reading: dict[str, Any], **_: Any
+) -> dict[str, Any]:
+    """Plan the import of an uploaded file; what it would refuse is written beside it."""
+    path = there(upload)
+    rejects = rejects_of(path)
+    rejects.parent.mkdir(exist_ok=True)
+    return imports.plan(session, path, name=path.name, rejects=rejects, on_progress=on_progress, **reading).summary()
+
+
+def import_file(
+    session: Session, by: str, on_progress: Progress, *, upload: str, reading: dict[str, Any], **_: Any
+) -> dict[str, Any]:
+    """Import an uploaded file without what is refused, and remove it."""
+    path = there(upload)
+    done = imports.apply(
+        session, path, by=by, name=path.name, skip_refused=True, on_progress=on_progress, **reading
+    )  # fmt: skip
+    shutil.rmtree(path.parent, ignore_errors=True)
+    changeset = done.changeset.id if done.changeset else None
+    return {"told": done.told, "changeset": changeset, "dataset": done.dataset}
+
+
+def there(upload: str) -> Path:
+    """Return the path of an uploaded file. Raises UserError where it is gone."""
+    path = Path(upload)
+    if not path.is_file():
+        raise UserError(f"{path.name} is no longer here: it was discarded, or a day went by. Upload it again.")
+    return path
+
+
+def rejects_of(upload: Path) -> Path:
+    """Return where the refused rows of an uploaded file are kept."""
+    return upload.parent / "rejects" / upload.name
+
+
+KINDS: dict[str, Callable[..., dict[str, Any]]] = {"look": look_at_file, "import": import_file}
+
+
+def start(app: Flask, kind: str, by: str, title: str, **arguments: Any) -> Job:
+    """Queue a job of one of KINDS; it begins when those before it have ended. `arguments` must be fit for JSON."""
+    with opened(app, create=True) as session, writing(session):
+        job = Job(kind=kind, title=title, by=by, arguments=arguments, log=line(f"Started by {by}."))
+        session.add(job)
+        session.flush()
+        session.execute(sa.delete(Job).where(Job.id <= job.id - KEPT, Job.state.not_in(AT_WORK)))
+    enqueue(app, job.id)
+    return job
+
+
+def again(app: Flask, job_id: int, by: str) -> Job:
+    """Queue a job once more that failed, was cancelled or was interrupted. Raises UserError for any other."""
+    with opened(app) as session, writing(session):
+        job = found(session, job_id)
+        if job.state in (*AT_WORK, "done"):
+            raise UserError(f"Job {job_id} is {job.state}, so it can't be started again.")
+        job.state, job.is_cancel_asked, job.done, job.total, job.rate = "waiting", False, 0, None, 0.0
+        job.message, job.error, job.started_at, job.ended_at = "", "", None, None
+        note(job, f"Started again by {by}.")
+    enqueue(app, job.id)
+    return job
+
+
+def get(app: Flask, job_id: int) -> Job:
+    """Return a job as it stands now. Raises NotFound."""
+    with opened(app) as session:
+        return found(session, job_id)
+
+
+def cancel(app: Flask, job_id: int, by: str) -> Job:
+    """Stop a job: one that waits at once, one that runs within a moment. One that has ended stays as it is."""
+    with opened(app) as session, writing(session):
+        job = found(session, job_id)
+        if job.state in AT_WORK and not job.is_cancel_asked:
+            job.is_cancel_asked = True
+            note(job, f"Cancelled by {by}.")
+            if job.state == "waiting":
+                job.state, job.ended_at = "cancelled", now()
+        return job
+
+
+def recent(app: Flask, limit: int = 50) -> list[Job]:
+    """Return the latest jobs, the newest first, without their logs and results, which may be long."""
+    if not place_of(app).exists():
+        return []
+    with opened(app) as session:
+        return list(
+            session.scalars(
+                sa.select(Job).options(defer(Job.log), defer(Job.result)).order_by(Job.id.desc()).limit(limit)
+            )
+        )
+
+
+def at_work(app: Flask) -> int:
+    """Return how many jobs wait or run."""
+    if not place_of(app).exists():
+        return 0
+    with opened(app) as session:
+        return session.scalar(sa.select(sa.func.count()).where(Job.state.in_(AT_WORK))) or 0
+
+
+def wake(app: Flask) -> None:
+    """Let this process run the jobs of its home, unless another one does. Cheap, so that every request may ask.
+
+    What a killed process left running is marked interrupted; what waited goes on.
+    """
+    if not place_of(app).exists():
+        return
+    here = desk(app)
+    with OPENING:
+        if here.turn or time.monotonic() - here.tried < 1:
+            return
+        here.tried = time.monotonic()
+        here.turn = take_turn(place_of(app).with_name("jobs.lock"))
+        if here.turn is None:
+            return
+        take_over(here)
+        begin(app, here)
+
+
+def stop(app: Flask) -> None:
+    """End the thread of the jobs once the one at work has ended, and close what is open."""
+    here: Desk | None = app.extensions["curator"].pop("jobs", None)
+    if here is None:
+        return
+    if here.consumer:
+        here.consumer.stop(graceful=True)
+    if here.huey:
+        here.huey.storage.close()
+    if here.turn:
+        here.turn.close()
+    here.engine.dispose()
+
+
+def place_of(app: Flask) -> Path:
+    """Return the file of the jobs; it is made with the first of them."""
+    return Path(app.config["CURATOR_HOME"]) / "jobs.db"
+
+
+def desk(app: Flask) -> Desk:
+    """Return what this process has open for jobs."""
+    with OPENING:
+        state = app.extensions["curator"]
+        if "jobs" not in state:
+            engine = open_engine(f"sqlite:///{place_of(app)}")
+            try:
+                Job.metadata.create_all(engine)
+            except sa.exc.OperationalError:  # another process made it a moment ago
+                Job.metadata.create_all(engine)
+            there = {column["name"] for column in sa.inspect(engine).get_columns("job")}
+            if there != set(Job.__table__.columns.keys()):
+                # Jobs of another Curator: of passing interest, and not worth a migration.
+                Job.metadata.drop_all(engine)
+                Job.metadata.create_all(engine)
+            state["jobs"] = Desk(engine)
+        return state["jobs"]
+
+
+@contextlib.contextmanager
+def opened(app: Flask, create: bool = False) -> Iterator[Session]:
+    """Open the table of jobs. Raises NotFound where there never was one, unless it is to be made."""
+    if create:
+        database.home(app)
+    elif not place_of(app).exists():
+        raise NotFound("There is no such job.")
+    with make_sessions(desk(app).engine)() as session:
+        yield session
+
+
+def found(session: Session, job_id: int) -> Job:
+    """Return a job. Raises NotFound."""
+    job = session.get(Job, job_id)
+    if job is None:
+        raise NotFound(f"There is no job {job_id}. The last {KEPT} are kept.")
+    return job
+
+
+def enqueue(app: Flask, job_id: int) -> None:
+    """Put a job into the queue, for this process or for the one that runs the jobs of this home."""
+    wake(app)
+    here = desk(app)
+    connect(app, here)
+    here.put(job_id)
+
+
+def take_turn(path: Path) -> sqlite3.Connection | None:
+    """Return a lock that lasts as long as this process, None where another one has it.
+
+    An SQLite file that is held exclusively is a lock on every system, and a killed process lets go of it.
+    """
+    connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError:
+        connection.close()
+        return None
+    return connection
+
+
+def take_over(here: Desk) -> None:
+    """Say of jobs that a process left at its end what became of them."""
+    with make_sessions(here.engine)() as session, writing(session):
+        for job in session.scalars(sa.select(Job).where(Job.state == "running")):
+            job.state, job.ended_at = "interrupted", now()
+            job.error = "Curator was stopped while this was running. Nothing was left half-done."
+            note(job, job.error)
+
+
+def begin(app: Flask, here: Desk) -> None:
+    """Start the thread that runs the jobs, with those that waited first."""
+    from huey.consumer import Consumer
+
+    class InThread(Consumer):
+        """Huey's consumer as a part of another process, whose signals are its own."""
+
+        def _set_signal_handlers(self) -> None:
+            pass
+
+    logging.getLogger("huey").setLevel(logging.WARNING)
+    huey = connect(app, here)
+    # A killed process may have taken a job out of the queue and not begun it.
+    huey.storage.flush_queue()
+    with make_sessions(here.engine)() as session:
+        waiting = list(session.scalars(sa.select(Job.id).where(Job.state == "waiting").order_by(Job.id)))
+    for job_id in waiting:
+        here.put(job_id)
+    here.consumer = InThread(
+        huey, workers=1, periodic=False, initial_delay=0.05, max_delay=0.5, scheduler_interval=60,
+        check_worker_health=False,
+    )  # fmt: skip
+    here.consumer.start()
+
+
+def run(app: Flask, job_id: int) -> None:
+    """Do the work of a job, unless it was cancelled meanwhile, and keep what came of it."""
+    sessions = make_sessions(desk(app).engine)
+    with sessions() as journal:
+        with writing(journal):
+            job = journal.get(Job, job_id)
+            if job is None or job.state != "waiting":
+                return
+            job.state, job.started_at = "running", now()
+        ended: dict[str, Any] = {"state": "done", "result": {}}
+        try:
+            with database.open_session(app) as session:
+                ended["result"] = KINDS[job.kind](
+                    session, by=job.by, on_progress=Progress(sessions, job_id), **job.arguments
+                )  # fmt: skip
+            said = ended["message"] = ended["result"].get("told", "Done.")
+        except Cancelled:
+            said = "Stopped; nothing was changed."
+            ended |= {"state": "cancelled"}
+        except UserError as error:
+            said = str(error)
+            ended |= {"state": "failed", "error": said}
+        except Exception:
+            app.logger.exception("Job %s failed", job_id)
+            said = traceback.format_exc()
+            ended |= {"state": "failed", "error": "This is a fault of Curator, not of yours. Nothing was changed."}
+        with writing(journal):
+            journal.refresh(job)
+            for name, value in ended.items():
+                setattr(job, name, value)
+            job.ended_at = now()
+            note(job, said)
+
+
+def connect(app: Flask, here: Desk) -> Any:
+    """Return the queue of a home. What stands in it is the numbers of jobs, no more."""
+    from huey import SqliteHuey
+
+    if here.huey is None:
+        here.huey = SqliteHuey(
+            "curator", filename=str(place_of(app)), results=False, strict_fifo=True, timeout=30, cache_mb=1
+        )
+        itself = app.app_context().app  # a view names its app by a stand-in, which means nothing in another thread
+        here.put = here.huey.task(name="job")(lambda job_id: run(itself, job_id))
+    return here.huey
+
+
+def line(text: str) -> str:
+    """Return a line of a log."""
+    return f"{now():%Y-%m-%d %H:%M:%S} {text.rstrip()}\n"
+
+
+def note(job: Job, text: str) -> None:
+    """Write a line into the log of a job; of a very long one the end is kept."""
+    job.log = (job.log + line(text))[-LOG_CHARACTERS:]
+
+
+def seconds_left(job: Job) -> float | None:
+    """Return about how long a running job will take, None where that can't be told yet."""
+    if job.state != "running" or not job.total or not job.rate or not job.started_at:
+        return None
+    if now() - job.started_at < timedelta(seconds=1):
+        return None
+    return max(job.total - job.done, 0) / job.rate

@@ -1,0 +1,93 @@
+"""Rows on their way in: they wait in a file of their own until all of them are known. Knows no rule of the nouns.
+
+SQLite has one writer at a time. What is read, shaped and compared before the writer's turn, and then lands by a
+few statements, keeps nobody waiting meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Any
+
+from curator import neighbours
+from curator.models import to_json
+
+# The columns of a pair that a file can give.
+TEXTS = ("system", "question", "answer", "status", "source", "notes", "rejected", "key", "fingerprint")
+LISTS = ("history", "tags", "meta")
+COLUMNS = (*TEXTS, *LISTS)
+BATCH = 5000
+texts_of, lists_of = itemgetter(*TEXTS), itemgetter(*LISTS)
+
+
+class Stage:
+    """New pairs in the order they came, and changes of pairs that are there; gone when the block ends."""
+
+    def __init__(self) -> None:
+        self.folder = TemporaryDirectory(prefix="curator-")
+        self.path = Path(self.folder.name) / "stage.db"
+        # In no transaction of anybody's; a crash leaves a file that nobody looks for.
+        self.rows = sqlite3.connect(self.path, isolation_level=None)
+        self.rows.execute("PRAGMA journal_mode = OFF")
+        self.rows.execute("PRAGMA synchronous = OFF")
+        self.rows.execute(f"CREATE TABLE pair (number INTEGER PRIMARY KEY, {', '.join(COLUMNS)})")
+        self.rows.execute("CREATE TABLE change (pair_id, after)")
+        self.rows.execute("BEGIN")
+        self.last = 0  # the number of the last row
+        self.bands = neighbours.Bands()  # of the new pairs, by their numbers
+        self.removed: set[int] = set()
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.rows.close()
+        self.folder.cleanup()
+
+    def add(self, values: Sequence[Mapping[str, Any]]) -> None:
+        """Take new pairs, each with all of COLUMNS."""
+        rows = [texts_of(row) + tuple(map(to_json, lists_of(row))) for row in values]
+        marks = ", ".join("?" * len(COLUMNS))
+        self.rows.executemany(f"INSERT INTO pair ({', '.join(COLUMNS)}) VALUES ({marks})", rows)
+        numbers = range(self.last + 1, self.last + 1 + len(rows))
+        self.bands.take(numbers, [neighbours.text_of(row["question"], row["answer"]) for row in values])
+        self.last += len(rows)
+
+    def change(self, pair_id: int, after: Mapping[str, Any]) -> None:
+        """Take new values of a pair that is there."""
+        self.rows.execute("INSERT INTO change VALUES (?, ?)", (pair_id, to_json(after)))
+
+    def close(self) -> None:
+        """Let others read the file; nothing is added from here on."""
+        self.rows.execute("COMMIT")
+
+    def holds_key(self, keys: Iterable[str]) -> bool:
+        """Return whether one of the new pairs has one of these keys."""
+        listed = (to_json(list(keys)),)
+        found = self.rows.execute("SELECT 1 FROM pair WHERE key IN (SELECT value FROM json_each(?)) LIMIT 1", listed)
+        return found.fetchone() is not None
+
+    def remove(self, fingerprints: Iterable[str]) -> None:
+        """Leave out the new pairs of these texts."""
+        listed = (to_json(list(fingerprints)),)
+        gone = "DELETE FROM pair WHERE fingerprint IN (SELECT value FROM json_each(?)) RETURNING number"
+        self.removed.update(number for (number,) in self.rows.execute(gone, listed))
+
+    def batches(self) -> Iterator[list[dict[str, Any]]]:
+        """Yield the new pairs as they came, some at a time."""
+        rows = self.rows.execute(f"SELECT {', '.join(COLUMNS)} FROM pair ORDER BY number")
+        while some := rows.fetchmany(BATCH):
+            dicts = [dict(zip(COLUMNS, row, strict=True)) for row in some]
+            yield [row | {name: json.loads(row[name]) for name in LISTS} for row in dicts]
+
+    def changes(self) -> Iterator[dict[int, dict[str, Any]]]:
+        """Yield the new values of pairs that change by the id of the pair, some at a time."""
+        rows = self.rows.execute("SELECT pair_id, after FROM change ORDER BY pair_id")
+        while some := rows.fetchmany(BATCH):
+            yield {pair_id: json.loads(after) for pair_id, after in some}

@@ -1,0 +1,50 @@
+"""Jobs: long work, followed while it goes on, cancelled, started again."""
+
+from __future__ import annotations
+
+from flask import Blueprint, current_app, render_template, url_for
+from werkzeug.wrappers import Response
+
+from curator import history, jobs
+from curator.models import Job
+from curator.views import door
+
+bp = Blueprint("jobs", __name__, url_prefix="/jobs")
+bp.add_app_template_global(jobs.seconds_left, "seconds_left")
+
+
+@bp.get("/")
+def index() -> str:
+    """Show the latest jobs and what became of each."""
+    return render_template("jobs/index.html", jobs=jobs.recent(current_app))
+
+
+@bp.get("/<int:job_id>")
+def show(job_id: int) -> Response | str:
+    """Show how far a job is, or what came of it; once a file was looked at, go on to what it would bring."""
+    job = jobs.get(current_app, job_id)
+    onward = ""
+    if job.kind == "look" and job.state in ("done", "failed"):
+        onward = url_for("imports.preview", token=job.arguments["token"], look=job.id)
+        if not door.wants_fragment():
+            return door.go(onward)
+    changeset = job.result.get("changeset")
+    undone = changeset is not None and history.is_undone(door.session(), changeset)
+    return door.show("jobs/show.html", "jobs/_job.html", job=job, onward=onward, undone=undone)
+
+
+@bp.post("/<int:job_id>/cancel")
+def cancel(job_id: int) -> Response:
+    """Stop a job; what it did so far is taken back."""
+    return door.go(place_of(jobs.cancel(current_app, job_id, door.who())))
+
+
+@bp.post("/<int:job_id>/again")
+def again(job_id: int) -> Response:
+    """Start a job once more that did not come to its end."""
+    return door.go(place_of(jobs.again(current_app, job_id, door.who())))
+
+
+def place_of(job: Job) -> str:
+    """Return the address of a job."""
+    return url_for("jobs.show", job_id=job.id)
