@@ -71,12 +71,13 @@ def pack(texts: Sequence[Text], fold: Callable[..., tuple[Array, Array, Array]] 
     """
     data = joined(texts)
     buffer = np.frombuffer(data, np.uint8)
-    starts = np.concatenate([[0], np.flatnonzero(buffer == 0) + 1])
-    if len(starts) != len(texts) + 1:  # a text holds a zero itself
+    if len(data) - np.count_nonzero(buffer) != len(texts):  # a text holds a zero itself
         return pack([one.replace(b"\0", b" ") if isinstance(one, bytes) else one.replace("\0", " ") for one in texts],
                     fold)  # fmt: skip
     if data.isascii():
-        return buffer, starts
+        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+        return buffer, np.concatenate([[0], np.cumsum(lengths + 1)])
+    starts = np.concatenate([[0], np.flatnonzero(buffer == 0) + 1])
     if fold is None:
         return pack_folded([one if one.isascii() else normalise(one) for one in texts])
     folded, starts, hard = fold(buffer, starts, FOLD, fold_codes())
@@ -97,10 +98,10 @@ def pack_folded(texts: Sequence[Text]) -> tuple[Array, Array]:
 
 def joined(texts: Sequence[Text]) -> bytes:
     """Return texts as UTF-8, each ended by a zero."""
-    try:
-        return ("\0".join(texts) + "\0").encode("utf-8", "surrogatepass")  # type: ignore[arg-type]
-    except TypeError:
-        return b"\0".join(t if isinstance(t, bytes) else t.encode("utf-8", "surrogatepass") for t in texts) + b"\0"
+    if all(isinstance(one, str) for one in texts):
+        return "\0".join([*texts, ""]).encode("utf-8", "surrogatepass")  # type: ignore[list-item]
+    encoded = (one if isinstance(one, bytes) else one.encode("utf-8", "surrogatepass") for one in texts)
+    return b"\0".join([*encoded, b""])
 
 
 @cache
