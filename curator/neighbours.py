@@ -168,7 +168,8 @@ def remove(session: Session, rows: Rows) -> None:
         session, rows,
         postgresql="DELETE FROM pair_band USING unnest(%s::bigint[], %s::int[]) AS gone (key, pair_id) "
                    "WHERE pair_band.key = gone.key AND pair_band.pair_id = gone.pair_id",
-        sqlite="DELETE FROM pair_band WHERE (key, pair_id) IN (VALUES {})",
+        # IN (VALUES …) by itself goes through the whole index for each statement: minutes for 10,000 pairs.
+        sqlite="DELETE FROM pair_band WHERE (key, pair_id) IN (SELECT * FROM (VALUES {}))",
     )  # fmt: skip
 
 

@@ -21,10 +21,12 @@ from curator.duplicates.searching import (
     search_against,
     similar,
 )
+from curator.duplicates.since import changed_since, counted_above, known_above, open_clusters, without_gone
 
 __all__ = [
     "AUTOMATIC", "FIELDS", "KINDS", "REVIEW", "SHINGLE",
     "Above", "Bar", "Cluster", "Clusters", "Findings", "Match", "Member", "Near", "Star",
-    "above", "clusters", "dismiss", "dismissed", "find_many", "find_near", "forget_old", "histogram", "is_stale",
-    "judge", "keep", "kept", "resolve", "resolve_above", "search", "search_against", "similar", "take_back",
+    "above", "changed_since", "clusters", "counted_above", "dismiss", "dismissed", "find_many", "find_near",
+    "forget_old", "histogram", "is_stale", "judge", "keep", "kept", "known_above", "open_clusters", "resolve",
+    "resolve_above", "search", "search_against", "similar", "take_back", "without_gone",
 ]  # fmt: skip
