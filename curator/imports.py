@@ -27,7 +27,6 @@ BATCH_CHARACTERS = 2**22  # of texts in a batch, so that long ones don't fill th
 SHOWN = 20
 SHOWN_REFUSALS = 200
 SHOWN_CHARACTERS = 2000
-COMPARED = 2000  # new rows that a preview compares with what is there, for near-duplicates
 OnProgress = Callable[..., object]  # told how many rows, of how many if that can be told, and what is done
 OF_ONE_SHAPE = frozenset(("messages", "conversations", "conversation", "chosen", "rejected"))
 
@@ -66,7 +65,7 @@ class Plan:
     changed: int = 0  # there by their key, with other values
     identical: int = 0  # there already, or earlier in the same file
     refused: list[Refusal] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)  # the first COMPARED that are new, as they will land
+    rows: list[Row] = field(default_factory=list)  # the first SHOWN that are new, as they will land
     changes: list[Change] = field(default_factory=list)  # the first of those that are changed
     ids: str = ""  # "update" or "ignore", once somebody said what becomes of the pairs that they name
     named: int = 0  # rows whose key names a pair
@@ -121,7 +120,7 @@ class Plan:
             self.refused.append(fate)
         elif fate == "new":
             self.new += 1
-            if len(self.rows) < COMPARED:
+            if len(self.rows) < SHOWN:
                 self.rows.append(row)
         else:
             self.identical += 1
@@ -174,14 +173,17 @@ def plan(
     place = session.scalar(sa.select(Dataset.id).where(Dataset.name == dataset))
     seen: dict[str, int] = {}
     for batch in batches(rows):
+        new = []
         for row, fingerprint, fate in compare(session, place, batch, seen):
             seen.setdefault(fingerprint, hash(row.rejected))
             found.count(row, fate)
+            if fate == "new":
+                new.append(row)
+        find_near(session, place, found, new)
         on_progress(found.total, reading.estimate(found.total))
+    found.near.sort(key=lambda near: (-near.similarity, near.line))
     if rejects:
         write_rejects(found, rejects)
-    if place is not None:
-        find_near(session, place, found)
     return usable(found)
 
 
@@ -415,14 +417,17 @@ def given(row: Row) -> dict[str, Any]:
     return words | {name: value for name, value in beside.items() if value}
 
 
-def find_near(session: Session, dataset_id: int, found: Plan) -> None:
-    """Find which of the first new rows are near-duplicates of pairs in the data set, and say what was not compared."""
-    texts = [neighbours.text_of(row.question, row.answer) for row in found.rows]
-    likest = duplicates.find_many(session, texts, dataset_id)
-    near = [Near(found.rows[place].line, pair_id, score) for place, (pair_id, score) in likest.items()]
-    found.near = sorted(near, key=lambda n: (-n.similarity, n.line))
-    if found.new > len(texts):
-        found.near_bound = f"Compared were {len(texts):,} of {found.new:,} new rows."
+def find_near(session: Session, dataset_id: int | None, found: Plan, rows: list[Row]) -> None:
+    """Find which new rows are near-duplicates of pairs in the data set."""
+    if dataset_id is None or not rows or found.near_bound:
+        return
+    texts = [neighbours.text_of(row.question, row.answer) for row in rows]
+    try:
+        likest = duplicates.find_many(session, texts, dataset_id)
+    except neighbours.NotIndexed as missing:
+        found.near_bound = f"New rows were not compared with pairs that are there. {missing}"
+        return
+    found.near += [Near(rows[place].line, pair_id, score) for place, (pair_id, score) in likest.items()]
 
 
 def write_rejects(found: Plan, path: Path) -> None:

@@ -27,7 +27,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session, defer
 
-from curator import database, imports
+from curator import database, duplicates, imports, neighbours
 from curator.errors import NotFound, UserError
 from curator.models import Job, make_sessions, now, open_engine, writing
 
@@ -119,7 +119,41 @@ def rejects_of(upload: Path) -> Path:
     return upload.parent / "rejects" / upload.name
 
 
-KINDS: dict[str, Callable[..., dict[str, Any]]] = {"look": look_at_file, "import": import_file}
+def find_duplicates(
+    session: Session, by: str, on_progress: Progress, *, home: str, asked: dict[str, Any], **_: Any
+) -> dict[str, Any]:
+    """Search for near-duplicates, and keep what is found in CURATOR_HOME; `asked` is what `duplicates.search` takes."""
+    findings = duplicates.search(session, **asked, on_progress=on_progress)
+    if findings.kind == "duplicates":
+        findings = duplicates.judge(session, findings, on_progress=on_progress)
+    duplicates.keep(findings, Path(home))
+    told = f"{len(findings.ids):,} of {findings.compared:,} pairs are like another one."
+    return {"told": told, "dataset": findings.dataset, "kind": findings.kind, "field": findings.field,
+            "shingle": findings.shingle, "across": findings.across}  # fmt: skip
+
+
+def resolve_duplicates(
+    session: Session, by: str, on_progress: Progress, *, home: str, asked: dict[str, Any], threshold: float, **_: Any
+) -> dict[str, Any]:
+    """Trash what is that similar to a better pair in what the last search found; `asked` as in `duplicates.kept`."""
+    findings = duplicates.kept(Path(home), **asked)
+    if findings is None:
+        raise UserError("What was found is no longer here. Search again.")
+    changeset, done = duplicates.resolve_above(session, findings, threshold, by=by, on_progress=on_progress)
+    left = f" {done.facts:,} that differ in a fact were left." if done.facts else ""
+    told = f"Trashed {done.surplus:,} pairs, and kept the best of {done.clusters:,} clusters.{left}"
+    return {"told": told, "changeset": changeset.id, "dataset": findings.dataset}
+
+
+def build_index(session: Session, by: str, on_progress: Progress, **_: Any) -> dict[str, Any]:
+    """Build the index of near-duplicates anew."""
+    return {"told": f"{neighbours.rebuild(session, on_progress):,} pairs are in the index of near-duplicates."}
+
+
+KINDS: dict[str, Callable[..., dict[str, Any]]] = {
+    "look": look_at_file, "import": import_file,
+    "find duplicates": find_duplicates, "resolve duplicates": resolve_duplicates, "build index": build_index,
+}  # fmt: skip
 
 
 def start(app: Flask, kind: str, by: str, title: str, **arguments: Any) -> Job:

@@ -84,7 +84,7 @@ def test_clean_duplicates_freeze_and_undo_work_together(runner, write):
     dry = runner.invoke(args=["clean", "--dry-run"])
     assert "html: 20 pairs" in dry.stdout and "+ 'Answer 0 is here.'" in dry.stdout
     assert "Cleaned 20 pairs. Undo it with: flask undo 2" in runner.invoke(args=["clean"]).stderr
-    assert "1 pair too many." in runner.invoke(args=["duplicates"]).stderr
+    assert "1 pair is at least 0.9 like a better one." in runner.invoke(args=["duplicates"]).stderr
     assert "Trashed 1 pair" in runner.invoke(args=["duplicates", "--resolve", "keep-best"]).stderr
     frozen = json.loads(runner.invoke(args=["freeze", "--json"]).stdout)
     assert frozen["counts"] == {"train": 17, "validation": 2, "test": 2}

@@ -3,7 +3,8 @@
 from curator.cli.backups import backup, restore
 from curator.cli.convert import convert
 from curator.cli.door import stand_in
-from curator.cli.pairs import clean, duplicates, export, import_, preferences, stats, undo
+from curator.cli.duplicates import duplicates
+from curator.cli.pairs import clean, export, import_, preferences, stats, undo
 from curator.cli.runs import import_run
 from curator.cli.tables import init_db, settings_
 from curator.cli.versions import freeze, versions

@@ -1,4 +1,4 @@
-"""Pairs in and out, cleaned and counted: import, export, preferences, duplicates, clean, undo, stats."""
+"""Pairs in and out, cleaned and counted: import, export, preferences, clean, undo, stats."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from curator.cli.door import (
     say,
     selecting,
     selection_of,
-    shortened,
     stoppable,
     who,
     with_session,
@@ -264,50 +263,6 @@ def preferences(context: click.Context, output: Path | None) -> None:
     Example: flask preferences -o preferences.jsonl
     """
     context.invoke(export, ratings="dpo", output=str(output) if output else None, status=())
-
-
-@click.command()
-@click.option("--dataset", metavar="NAME", help="Only this data set; without it, each by itself.")
-@click.option("--threshold", type=float, default=0.75, show_default=True, help="Jaccard similarity, 0.6 to 1.")
-@click.option("--resolve", type=click.Choice(["keep-best"]), help="Trash all but the best of each cluster.")
-@click.option("--dry-run", is_flag=True, help="With --resolve: say what would be trashed, and change nothing.")
-@click.option("--json", "json_", is_flag=True, help="The clusters as JSON.")
-@with_session
-def duplicates(
-    session: Session, dataset: str | None, threshold: float, resolve: str | None, dry_run: bool, json_: bool
-) -> None:
-    """Find pairs that say the same, and keep the best of them.
-
-    Similarity is the share of three-word runs that two pairs have in common. A pair goes only if it
-    is itself that similar to the one that stays: approved before draft, then the longer answer.
-
-    Example: flask duplicates --threshold 0.9 --resolve keep-best
-    """
-    from curator import duplicates as noun
-
-    findings = noun.judge(session, noun.search(session, dataset, threshold=threshold))
-    page = noun.clusters(session, findings, limit=len(findings.ids))
-    stars = [star for cluster in page.clusters for star in cluster.stars if star.members]
-    would = noun.above(session, findings, max(threshold, noun.AUTOMATIC))
-    if json_:
-        as_json([
-            {"keep": star.kept.id, "similar": [{"pair": m.pair.id, "similarity": round(m.similarity, 4), "fact": m.fact}
-                                               for m in star.members]}
-            for star in stars
-        ])  # fmt: skip
-    else:
-        for star in stars:
-            click.echo(f"      keep {star.kept.id:>6}  {shortened(star.kept.question)}")
-            for member in star.members:
-                click.echo(f"{member.similarity:10.2f} {member.pair.id:>6}  {shortened(member.pair.question)}")
-    say(f"{count_of(page.total, 'cluster')} above {threshold:g}, {count_of(would.surplus)} too many.")
-    if not would.choices or dry_run:
-        return
-    if resolve:
-        changeset, _ = noun.resolve_above(session, findings, max(threshold, noun.AUTOMATIC), by=who())
-        say(f"Trashed {count_of(would.surplus)}. Undo it with: flask undo {changeset.id}")
-    else:
-        say("Keep the best of each with: --resolve keep-best")
 
 
 @click.command()

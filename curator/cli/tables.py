@@ -6,7 +6,7 @@ import click
 from flask import current_app
 
 from curator import settings
-from curator.cli.door import on_curator, say
+from curator.cli.door import count_of, on_curator, progress, say
 from curator.errors import UserError
 
 
@@ -16,11 +16,14 @@ def init_db() -> None:
     """Make the tables, or bring old ones up to date.
 
     A new database gets its tables by itself; this is for one that an older Curator made. A copy of
-    it as it was is kept beside it; take it back with the Curator that made it.
+    it as it was is kept beside it; take it back with the Curator that made it. The index that finds
+    near-duplicates while you type is built where it is missing.
 
     Example: flask init-db
     """
-    from curator import backups, database
+    from sqlalchemy.orm import Session
+
+    from curator import backups, database, neighbours
 
     with backups.opened(current_app) as opened:
         made, wanted = database.revisions(opened)
@@ -30,6 +33,10 @@ def init_db() -> None:
             say(f"It is kept as it was in {backups.keep(current_app, f'{made}-before')}")
         if made != wanted:
             database.upgrade(opened)
+        with Session(opened) as session, progress("pairs") as show:
+            if not neighbours.is_current(session):
+                number = neighbours.rebuild(session, show)
+                say(f"{count_of(number)} entered into the index of near-duplicates.")
         state = "is up to date" if made == wanted else "is ready" if made is None else f"went from {made} to {wanted}"
         click.echo(f"The database {database.describe(opened)} {state}.")
 

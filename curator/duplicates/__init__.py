@@ -1,32 +1,35 @@
 """Near-duplicates: of one pair while it is typed, and of a data set as clusters; what to keep, and what is none.
 
-`near` compares one text, or the rows of a file, with all that is stored. `searching` goes through a data set and
-gives `findings`, which are kept in a file; `clusters` shows them around the pair to keep, `resolving` keeps it, and
-`dismissing` remembers what a person says is no duplicate. `reading` streams texts for them, never objects.
+`near` compares one text, or the rows of a file, with all that is stored. `searching` goes through a data set and gives
+`findings`, which are kept in a file; `clusters` shows them around the pair to keep, `resolving` keeps it, and
+`dismissing` remembers what a person says is no duplicate. `against` looks for what a file says in a data set. `since` tells
+what became of the pairs after a search.
+`reading` streams texts for them, never objects.
 """
 
-from curator.duplicates.clusters import Cluster, Clusters, Member, Star, clusters
+from curator.duplicates.against import Match, search_against
+from curator.duplicates.clusters import PINNED, Cluster, Clusters, Member, Star, clusters, each_cluster
 from curator.duplicates.dismissing import dismiss, dismissed, take_back
 from curator.duplicates.findings import Bar, Findings, forget_old, histogram, is_stale, keep, kept
 from curator.duplicates.near import REVIEW, Near, find_many, find_near
-from curator.duplicates.resolving import Above, above, resolve, resolve_above
+from curator.duplicates.report import COLUMNS, MATCHED, matched, report
+from curator.duplicates.resolving import Above, Going, above, resolve, resolve_above
 from curator.duplicates.searching import (
     AUTOMATIC,
     FIELDS,
     KINDS,
     SHINGLE,
-    Match,
     judge,
     search,
-    search_against,
     similar,
 )
 from curator.duplicates.since import changed_since, counted_above, known_above, open_clusters, without_gone
 
 __all__ = [
-    "AUTOMATIC", "FIELDS", "KINDS", "REVIEW", "SHINGLE",
-    "Above", "Bar", "Cluster", "Clusters", "Findings", "Match", "Member", "Near", "Star",
-    "above", "changed_since", "clusters", "counted_above", "dismiss", "dismissed", "find_many", "find_near",
-    "forget_old", "histogram", "is_stale", "judge", "keep", "kept", "known_above", "open_clusters", "resolve",
-    "resolve_above", "search", "search_against", "similar", "take_back", "without_gone",
+    "AUTOMATIC", "COLUMNS", "FIELDS", "KINDS", "MATCHED", "PINNED", "REVIEW", "SHINGLE",
+    "Above", "Bar", "Cluster", "Clusters", "Findings", "Going", "Match", "Member", "Near", "Star",
+    "above", "changed_since", "clusters", "counted_above", "dismiss", "dismissed", "each_cluster", "find_many",
+    "find_near", "forget_old", "histogram", "is_stale", "judge", "keep", "kept", "known_above", "matched",
+    "open_clusters", "report", "resolve", "resolve_above", "search", "search_against", "similar", "take_back",
+    "without_gone",
 ]  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -90,28 +90,39 @@ def clusters(
     with the longer answer, then the older. Pairs that went into the trash or say something else since the search
     are left out, and so is what somebody said is no duplicate.
     """
-    import numpy as np
-
     net = Net(session, findings, findings.threshold if threshold is None else threshold)
     order, sizes = net.in_order(below)
-    chosen = order[start : start + limit]
-    places = np.flatnonzero(np.isin(net.label, chosen))
-    standing = stands(session, findings, places)
-    by_label: dict[int, list[int]] = {label: [] for label in chosen.tolist()}
-    for place in places.tolist():
-        if place in standing:
-            by_label[int(net.label[place])].append(place)
-    edges = np.isin(net.label[net.similar.left], chosen)
-    cut = net.cut(by_label, standing, edges)
+    return Clusters(drawn(session, net, order[start : start + limit]), len(order), int(sizes.sum()))
+
+
+def each_cluster(session: Session, findings: Findings, threshold: float | None = None) -> Iterator[Cluster]:
+    """Yield all of the clusters, as `clusters` does some."""
+    net = Net(session, findings, findings.threshold if threshold is None else threshold)
+    order, _ = net.in_order()
+    for start in range(0, len(order), 500):
+        yield from drawn(session, net, order[start : start + 500])
+        session.expunge_all()  # objects of a hundred thousand clusters would fill the memory
+
+
+def drawn(session: Session, net: Net, labels: Any) -> list[Cluster]:
+    """Return clusters with their pairs as objects; without those of which less than two pairs are left."""
+    import numpy as np
+
+    findings = net.findings
+    chosen = np.isin(net.label, labels)
+    standing = stands(session, findings, np.flatnonzero(chosen))
+    by_label: dict[int, list[int]] = {label: [] for label in labels.tolist()}
+    for place in standing:
+        by_label[int(net.label[place])].append(place)
+    cut = net.cut(by_label, standing, chosen[net.similar.left])
     shown = sorted({p for _, stars in cut for kept, members in stars for p in (kept, *(m for m, _ in members[:SHOWN]))})
-    pairs = pairs_of(session, findings, shown)
-    told = said(session, findings.ids, shown)
+    pairs, told = pairs_of(session, findings, shown), said(session, findings.ids, shown)
     found = []
     for members, stars in cut:
-        drawn = [net.star(kept, some, pairs, told) for kept, some in stars]
-        if sum(star.size for star in drawn):
-            found.append(Cluster(drawn, len(members)))
-    return Clusters(found, len(order), int(sizes.sum()))
+        stars_drawn = [net.star(kept, some, pairs, told) for kept, some in stars]
+        if sum(star.size for star in stars_drawn):
+            found.append(Cluster(stars_drawn, len(members)))
+    return found
 
 
 class Net:

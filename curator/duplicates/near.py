@@ -9,13 +9,15 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload
 
 from curator import minhash, neighbours
-from curator.duplicates.reading import of, of_ids
+from curator.duplicates import reading
 from curator.models import Pair
 from curator.pairs import dataset_named
 
 REVIEW = 0.75  # from here on a person should look
 PROPOSED = 500  # pairs that one band proposes for a text by itself
 COUNTED = 200  # candidates that are counted at once
+COLUMNS = "id, question || chr(10) || answer"  # as neighbours.text_of has it
+LIVE = " AND NOT trashed"
 
 
 @dataclass(frozen=True)
@@ -32,24 +34,33 @@ def find_near(
 ) -> list[Near]:  # fmt: skip
     """Return the pairs outside the trash that say nearly the same, the most alike first, each similarity counted.
 
-    Takes less than a millisecond of a million pairs. Raises neighbours.NotIndexed where there is no index yet.
+    Raises neighbours.NotIndexed where there is no index yet.
     """
     dataset_id = dataset_named(session, dataset).id if dataset else None
-    text = neighbours.text_of(question, answer)
+    nearest = find_ids(session, neighbours.text_of(question, answer), dataset_id, except_id, threshold, limit)
+    if not nearest:
+        return []
+    ids = [pair_id for pair_id, _ in nearest]
+    pairs = session.scalars(sa.select(Pair).options(joinedload(Pair.dataset)).where(Pair.id.in_(ids)))
+    by_id = {pair.id: pair for pair in pairs}
+    return [Near(by_id[pair_id], score) for pair_id, score in nearest if pair_id in by_id]
+
+
+def find_ids(
+    session: Session, text: str, dataset_id: int | None = None, except_id: int | None = None,
+    threshold: float = REVIEW, limit: int = 5,
+) -> list[tuple[int, float]]:  # fmt: skip
+    """Return which pairs `find_near` finds, and how similar they are: half a millisecond of a million pairs."""
     (ids,) = neighbours.candidates(session, [text], PROPOSED)
-    scores: list[tuple[float, int]] = []
+    found: list[tuple[float, int]] = []
     for start in range(0, len(ids), COUNTED):
         some = sorted(pair_id for pair_id in ids[start : start + COUNTED] if pair_id != except_id)
-        columns = "id, question || chr(10) || answer"
-        found = [row for row in of_ids(session, columns, some, f" AND NOT trashed{of(dataset_id)}")]
-        counted = minhash.scores(text, [row[1] for row in found], neighbours.SCHEME.shingle)
-        scores += [(-score, row[0]) for score, row in zip(counted, found, strict=True) if score >= threshold]
-        if len(scores) >= limit:  # what shares fewer bands is less alike
+        rows = list(reading.of_ids(session, COLUMNS, some, LIVE + reading.of(dataset_id)))
+        scores = minhash.scores(text, [row[1] for row in rows], neighbours.SCHEME.shingle)
+        found += [(-score, row[0]) for score, row in zip(scores, rows, strict=True) if score >= threshold]
+        if len(found) >= limit:  # what shares fewer bands is less alike
             break
-    nearest = sorted(scores)[:limit]
-    pairs = sa.select(Pair).options(joinedload(Pair.dataset)).where(Pair.id.in_([pair_id for _, pair_id in nearest]))
-    by_id = {pair.id: pair for pair in session.scalars(pairs)}
-    return [Near(by_id[pair_id], -score) for score, pair_id in nearest if pair_id in by_id]
+    return [(pair_id, -score) for score, pair_id in sorted(found)[:limit]]
 
 
 def find_many(
@@ -59,16 +70,18 @@ def find_many(
 
     Texts are those of `neighbours.text_of`. Raises neighbours.NotIndexed.
     """
-    candidates = neighbours.candidates(session, texts)
-    wanted = sorted({pair_id for ids in candidates for pair_id in ids[:COUNTED]})
-    columns = "id, question || chr(10) || answer"
-    stored = dict(of_ids(session, columns, wanted, f" AND NOT trashed{of(dataset_id)}"))
+    import numpy as np
+
+    candidates = [ids[:COUNTED] for ids in neighbours.candidates(session, texts)]
+    wanted = sorted({pair_id for ids in candidates for pair_id in ids})
     found: dict[int, tuple[int, float]] = {}
-    for place, ids in enumerate(candidates):
-        there = [pair_id for pair_id in ids[:COUNTED] if pair_id in stored]
-        if there:
-            counted = minhash.scores(texts[place], [stored[i] for i in there], neighbours.SCHEME.shingle)
-            score, pair_id = max(zip(counted, (-i for i in there), strict=True))
-            if score >= threshold:
-                found[place] = (-pair_id, score)
+    for rows in reading.lists_of_ids(session, COLUMNS, wanted, LIVE + reading.of(dataset_id)):
+        place_of = {row[0]: place for place, row in enumerate(rows, len(texts))}
+        both = [(place, there) for place, ids in enumerate(candidates) for i in ids if (there := place_of.get(i))]
+        left, right = np.array(both, np.int64).reshape(-1, 2).T
+        scores = minhash.scores_of([*texts, *(row[1] for row in rows)], left, right, neighbours.SCHEME.shingle)
+        for edge in np.flatnonzero(scores >= threshold).tolist():
+            place, near = int(left[edge]), (rows[right[edge] - len(texts)][0], float(scores[edge]))
+            if near[1] > found.get(place, (0, 0.0))[1]:
+                found[place] = near
     return found

@@ -18,6 +18,7 @@ TEXTS = {
     "both": "question, answer",
 }
 SOME = 20_000  # ids in one statement
+LIST = 1000  # rows in a list
 
 
 def on_postgresql(session: Session) -> bool:
@@ -39,9 +40,9 @@ def snapshot(session: Session) -> Iterator[None]:
         session.rollback()
 
 
-def texts(session: Session, field: str, dataset_id: int | None = None) -> Iterator[tuple[Any, ...]]:
-    """Yield the id and the texts of every pair outside the trash, of one data set or of all, in order of their ids."""
-    return rows(session, f"SELECT id, {TEXTS[field]} FROM pair WHERE NOT trashed{of(dataset_id)} ORDER BY id")
+def texts(session: Session, field: str, dataset_id: int | None = None) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield, by lists, id and texts of every pair outside the trash, of one data set or of all, in order of the ids."""
+    return lists(session, f"SELECT id, {TEXTS[field]} FROM pair WHERE NOT trashed{of(dataset_id)} ORDER BY id")
 
 
 def count(session: Session, dataset_id: int | None = None) -> int:
@@ -56,15 +57,23 @@ def of(dataset_id: int | None) -> str:
 
 def of_ids(session: Session, columns: str, ids: Sequence[int], where: str = "") -> Iterator[tuple[Any, ...]]:
     """Yield columns of the pairs of these ids, as far as they are there, in the order of the ids, which ascend."""
+    for found in lists_of_ids(session, columns, ids, where):
+        yield from found
+
+
+def lists_of_ids(
+    session: Session, columns: str, ids: Sequence[int], where: str = ""
+) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield what `of_ids` does, by lists."""
     chosen = "= ANY(%s)" if on_postgresql(session) else "IN (SELECT value FROM json_each(?))"
     for start in range(0, len(ids), SOME):
         some = list(ids[start : start + SOME])
         wanted = some if on_postgresql(session) else json.dumps(some)
-        yield from rows(session, f"SELECT {columns} FROM pair WHERE id {chosen}{where} ORDER BY id", wanted)
+        yield from lists(session, f"SELECT {columns} FROM pair WHERE id {chosen}{where} ORDER BY id", wanted)
 
 
-def rows(session: Session, statement: str, *values: Any) -> Iterator[tuple[Any, ...]]:
-    """Yield rows by the driver's own cursor: SQLAlchemy's rows take as long again as SQLite does.
+def lists(session: Session, statement: str, *values: Any) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield rows, many at a time, by the driver's own cursor: SQLAlchemy's rows take as long again as SQLite does.
 
     On SQLite texts are bytes of UTF-8: whoever hashes them needs no strings.
     """
@@ -72,16 +81,16 @@ def rows(session: Session, statement: str, *values: Any) -> Iterator[tuple[Any, 
         streamed = session.connection().exec_driver_sql(
             statement, values, execution_options={"stream_results": True, "max_row_buffer": 5000}
         )
-        yield from map(tuple, streamed)
+        yield from map(list, streamed.partitions(LIST))
         return
     driver: Any = session.connection().connection.driver_connection
     usual, driver.text_factory = driver.text_factory, bytes  # of the statements that are begun now
     cursor = driver.execute(statement.replace("chr(10)", "char(10)"), values)
     try:
-        while some := cursor.fetchmany(1000):
+        while some := cursor.fetchmany(LIST):
             # Others may use the connection between two batches, and read strings.
             driver.text_factory = usual
-            yield from some
+            yield some
             driver.text_factory = bytes
     finally:
         driver.text_factory = usual

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -22,21 +22,38 @@ STATE = (Pair.revision, Pair.trashed, Pair.tags, Pair.notes)
 Choice = tuple[int, Sequence[int]]  # the pair to keep, and those that go
 
 
+class Going(NamedTuple):
+    """A pair that may go, and the one that is kept for it."""
+
+    pair_id: int
+    kept_id: int
+    similarity: float
+
+
 @dataclass(frozen=True)
 class Above:
     """What would go above a threshold without a look, and what would not."""
 
-    choices: list[tuple[int, list[int]]]  # the pair to keep, and those that go
+    going: list[Going]
     facts: int  # pairs that differ in a fact from the one that would be kept: they stay
 
     @property
     def clusters(self) -> int:
-        return len(self.choices)
+        """Of how many pairs others would go."""
+        return len({one.kept_id for one in self.going})
 
     @property
     def surplus(self) -> int:
         """How many pairs would go to the trash."""
-        return sum(len(others) for _, others in self.choices)
+        return len(self.going)
+
+    @property
+    def choices(self) -> list[tuple[int, list[int]]]:
+        """The pairs to keep, each with those that go."""
+        by_kept: dict[int, list[int]] = {}
+        for one in self.going:
+            by_kept.setdefault(one.kept_id, []).append(one.pair_id)
+        return list(by_kept.items())
 
 
 def resolve(
@@ -116,12 +133,11 @@ def above(session: Session, findings: Findings, threshold: float = AUTOMATIC, on
     facts = differing(
         session, findings, [(kept, member) for kept, members in found for member, _ in members], on_progress
     )
-    choices = []
-    for kept, members in found:
-        others = [standing[member].id for member, _ in members if (kept, member) not in facts]
-        if others:
-            choices.append((standing[kept].id, others))
-    return Above(choices, len(facts))
+    going = [
+        Going(standing[member].id, standing[kept].id, score)
+        for kept, members in found for member, score in members if (kept, member) not in facts
+    ]  # fmt: skip
+    return Above(going, len(facts))
 
 
 def differing(
@@ -151,7 +167,7 @@ def resolve_above(
     """
     with writing(session):
         found = above(session, findings, threshold, on_progress)
-        if not found.choices:
+        if not found.going:
             raise UserError(f"Nothing above {threshold:g} is left that may go without a look, so nothing was trashed.")
         reason = f"{found.clusters:,} clusters above {threshold:g}, best kept"
         return resolve(session, found.choices, by, reason=reason, on_progress=on_progress), found

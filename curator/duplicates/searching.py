@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from curator import formats, minhash, neighbours
+from curator import minhash, neighbours
 from curator.duplicates import reading
 from curator.duplicates.findings import Findings, newest_changeset
 from curator.duplicates.near import REVIEW
@@ -104,16 +104,17 @@ def part(
     import numpy as np
 
     total = reading.count(session, dataset_id)
+    first, rest = itemgetter(0), texts_in(field)
     ids = array("q")
 
     def texts() -> Iterator[Any]:
-        for row in reading.texts(session, field, dataset_id):
-            ids.append(row[0])
-            yield row[1] if len(row) == 2 else row[1:]
+        for rows in reading.texts(session, field, dataset_id):
+            ids.extend(map(first, rows))
+            yield from map(rest, rows)
 
     def take(places: Sequence[int]) -> list[Any]:
         found = reading.of_ids(session, f"id, {reading.TEXTS[field]}", [ids[place] for place in places])
-        return [row[1] if len(row) == 2 else row[1:] for row in found]
+        return list(map(rest, found))
 
     def tell(stage: str, done: int, of: int) -> None:
         on_progress(done, of or total, STAGES[stage])
@@ -123,6 +124,11 @@ def part(
         scheme=minhash.choose(threshold, shingle, minhash.nearest_size(total)),
     )  # fmt: skip
     return np.array(ids, np.int64), similar
+
+
+def texts_in(field: str) -> Callable[[tuple[Any, ...]], Any]:
+    """Return what takes the texts that are compared out of a row that begins with an id."""
+    return itemgetter(1, 2) if field == "both" else itemgetter(1)
 
 
 def joined(parts: Sequence[tuple[Any, minhash.Similar]]) -> tuple[Any, minhash.Similar, int]:
@@ -148,7 +154,7 @@ def touching(session: Session, ids: Any, similar: minhash.Similar, dataset_id: i
     import numpy as np
 
     label = components(len(ids), similar.left, similar.right)
-    ours = np.fromiter((row[0] for row in reading.texts(session, "pair", dataset_id)), np.int64)
+    ours = np.fromiter((row[0] for rows in reading.texts(session, "answer", dataset_id) for row in rows), np.int64)
     wanted = np.zeros(len(ids), bool)
     wanted[label[np.isin(ids, ours)]] = True
     return ids, some_of(similar, wanted[label[similar.left]])
@@ -186,12 +192,17 @@ def weighed(session: Session, ids: Any) -> tuple[Any, Any]:
     """Return of each pair how its fingerprint begins, and how much its answer says: letters, and not all capitals."""
     import numpy as np
 
-    prints, weights = np.empty(len(ids), np.uint64), np.empty(len(ids), np.int32)
-    for place, (fingerprint, answer) in enumerate(reading.of_ids(session, "fingerprint, answer", ids.tolist())):
-        prints[place] = int(fingerprint[:16], 16)
-        raw = answer if isinstance(answer, bytes) else answer.encode()
-        weights[place] = 2 * len(raw.translate(None, PUNCTUATION)) + (not raw.isupper())
-    return prints, weights
+    prints, weights = [np.empty(0, np.uint64)], [np.empty(0, np.int32)]
+    for rows in reading.lists_of_ids(session, "substr(fingerprint, 1, 16), answer", ids.tolist()):
+        beginnings, answers = zip(*rows, strict=True)
+        prints.append(np.array([int(beginning, 16) for beginning in beginnings], np.uint64))
+        weights.append(np.array([weight(answer) for answer in answers], np.int32))
+    return np.concatenate(prints), np.concatenate(weights)
+
+
+def weight(answer: str | bytes) -> int:
+    raw = answer if isinstance(answer, bytes) else answer.encode()
+    return 2 * len(raw.translate(None, PUNCTUATION)) + (not raw.isupper())
 
 
 def other_text(session: Session, ids: Any, similar: minhash.Similar, field: str, shingle: str) -> Any:
@@ -199,14 +210,15 @@ def other_text(session: Session, ids: Any, similar: minhash.Similar, field: str,
     import numpy as np
 
     found = np.empty(len(similar.left))
-    order = np.lexsort((similar.right, similar.left))
+    order = np.argsort(similar.left, kind="stable")
     for start in range(0, len(order), 5000):
         some = order[start : start + 5000]
-        places = np.unique(np.concatenate([similar.left[some], similar.right[some]]))
-        texts = dict(reading.of_ids(session, f"id, {reading.TEXTS[field]}", ids[places].tolist()))
-        for edge in some.tolist():
-            one, other = (texts[int(ids[side[edge]])] for side in (similar.left, similar.right))
-            found[edge] = minhash.scores(one, [other], shingle)[0]
+        left, right = similar.left[some], similar.right[some]
+        texts = dict(reading.of_ids(session, f"id, {reading.TEXTS[field]}", ids[np.union1d(left, right)].tolist()))
+        for place in np.unique(left).tolist():
+            edges = some[left == place]
+            others = [texts[pair_id] for pair_id in ids[similar.right[edges]].tolist()]
+            found[edges] = minhash.scores(texts[int(ids[place])], others, shingle)
     return found
 
 
@@ -271,31 +283,6 @@ def fact(one: Said | None, other: Said | None) -> str | None:
     return minhash.differs_in_fact(one[0], other[0])
 
 
-@dataclass(frozen=True)
-class Match:
-    """A pair that says what a file says, which it should not know."""
-
-    pair_id: int
-    line: int
-    similarity: float
-    text: str  # of the file
-
-
-def search_against(
-    session: Session, path: Path | str, dataset: str | None = None, field: str = "question",
-    threshold: float = REVIEW, shingle: str = SHINGLE, engine: str = "auto", on_progress: Progress = quiet,
-) -> list[Match]:  # fmt: skip
-    """Return the pairs that say what a row of a file says, such as a benchmark that must stay unseen, in their order.
-
-    The file is any that `formats.read` takes. Each pair comes with the row most like it. Raises UserError as `search`
-    does, and where the file holds nothing to compare.
-    """
-    raise NotImplementedError
-
-
 def similar(pairs: Sequence[Pair], threshold: float = AUTOMATIC) -> minhash.Similar:
     """Return which pairs, by their place, say nearly the same, and how much."""
     return minhash.find_similar([neighbours.text_of(pair.question, pair.answer) for pair in pairs], threshold, SHINGLE)
-
-
-_ = formats

@@ -18,7 +18,8 @@ from curator.minhash.facts import differs_in_fact
 
 __all__ = [
     "ENGINES", "Progress", "Scheme", "Similar", "Take",
-    "band_arrays", "band_keys", "choose", "differs_in_fact", "find_similar", "nearest_size", "scores", "stars", "stored",
+    "band_arrays", "band_keys", "choose", "differs_in_fact", "find_similar", "nearest_size",
+    "scores", "scores_of", "stars", "stored",
 ]  # fmt: skip
 
 ENGINES = ("auto", "numba", "numpy", "datasketch")
@@ -97,6 +98,25 @@ def band_arrays(texts: Sequence[Text], scheme: Scheme, engine: str = "auto") -> 
 
 def scores(one: Text, others: Sequence[Text], shingle: str = "char5", engine: str = "auto") -> list[float]:
     """Return the exact Jaccard similarity of one text to each of the others, as `find_similar` counts it."""
+    found: list[float] = scores_of(
+        [one, *others], [0] * len(others), range(1, len(others) + 1), shingle, engine
+    ).tolist()
+    return found
+
+
+def scores_of(
+    texts: Sequence[Text],
+    left: Sequence[int] | Array,
+    right: Sequence[int] | Array,
+    shingle: str = "char5",
+    engine: str = "auto",
+) -> Array:
+    """Return the exact Jaccard similarity of texts, two by two, by their places: float64."""
+    import numpy as np
+
     from curator.minhash import engine as story
 
-    return story.scores(one, others, shingle, story.load(engine, few=len(others) < FEW))
+    loops = story.load(engine, few=len(texts) < FEW)
+    # In one piece each: for arrays with gaps the loops would be compiled once more.
+    left, right = (np.ascontiguousarray(places, np.int64) for places in (left, right))
+    return story.scores(texts, left, right, shingle, loops)

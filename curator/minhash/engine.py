@@ -280,10 +280,9 @@ def band_arrays(texts: Sequence[Text], scheme: Scheme, loops: ModuleType) -> tup
     return keys, counts > 0
 
 
-def scores(one: Text, others: Sequence[Text], shingle: str, loops: ModuleType) -> list[float]:
-    """Return the exact Jaccard similarity of one text to each of the others."""
+def scores(texts: Sequence[Text], left: Array, right: Array, shingle: str, loops: ModuleType) -> Array:
+    """Return the exact Jaccard similarity of texts, two by two, by their places."""
     kind, size = parse_shingle(shingle)
-    data, starts = pack([one, *others], loops.fold)
-    left, right = np.zeros(len(others), np.int64), np.arange(1, len(others) + 1)
-    found = loops.verify(data, starts, FOLD, kind == "word", size, 1, left, right, 0.0)
-    return [max(score, 0.0) for score in found.tolist()]
+    data, starts = pack(texts, loops.fold)
+    found: Array = loops.verify(data, starts, FOLD, kind == "word", size, 1, left, right, 0.0)
+    return np.maximum(found, 0.0)

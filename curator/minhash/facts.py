@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Sequence
 from difflib import SequenceMatcher
 
@@ -31,7 +32,17 @@ PLAIN = frozenset(
     "what when where which while who whom whose why will with within would yes you your yours sure please answer "
     "question example following".split()
 )
+Token = tuple[str, bool]  # a word, and whether a sentence begins with it
 WORD = re.compile(r"\w+(?:['’]\w+)*")
+# What is no word and changes what is said: C++ and C#, 2 + 2 and 2 - 2, -5, 5 %. Not what sets text off: dashes between
+# words, bullets, emphasis, tags.
+SIGN = re.compile(
+    r"[+^%°€£¥≤≥≠±×÷√∞≈]|=+|(?<=\w)#|\$(?=\d)|(?<![A-Za-z])[-−]\s?(?=[\d.(])|(?<=[\w)] )[-−](?= \w\b)"
+    r"|(?<=\d)\s?/\s?(?=\d)|(?<=[\w)])\s?\*\s?(?=\d)|(?<=\d)\s?\*\s?(?=\w)|(?<=[\w)])\s?[<>]\s?(?=[\w(-])"
+)
+SIGNS = re.compile(r"[-−+^%°€£¥≤≥≠±×÷√∞≈=#$/*<>]")  # quick to say that there is none
+ENDS = frozenset('.!?:;\n"“”*-•')
+TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 
 
 def differs_in_fact(one: str, other: str, common: Collection[str] = PLAIN) -> str | None:
@@ -42,6 +53,10 @@ def differs_in_fact(one: str, other: str, common: Collection[str] = PLAIN) -> st
     PLAIN is what it should hold at least. One letter more or less or another in a long word is a slip of
     the pen, unless the word is capitalised. It errs towards a fact: what is marked is looked at, not lost.
     """
+    one, other = middles(one, other)
+    mine, theirs = signs(one), signs(other)
+    if mine != theirs:
+        return f"another sign: {' '.join((mine - theirs).elements())} / {' '.join((theirs - mine).elements())}"
     a, b = words(one), words(other)
     matcher = SequenceMatcher(None, [w.casefold() for w, _ in a], [w.casefold() for w, _ in b], autojunk=False)
     for op, i, j, k, m in matcher.get_opcodes():
@@ -49,21 +64,51 @@ def differs_in_fact(one: str, other: str, common: Collection[str] = PLAIN) -> st
             continue
         gone, come = a[i:j], b[k:m]
         for what, differ in (("number", is_number), ("negation", is_negation), ("name", is_name)):
-            mine, theirs = picked(gone, differ), picked(come, differ)
-            if sorted(mine) != sorted(theirs):
-                return f"another {what}: {shown(gone)} / {shown(come)}" if mine and theirs else said(what, mine, theirs)
+            left, right = picked(gone, differ), picked(come, differ)
+            if sorted(left) != sorted(right):
+                return f"another {what}: {shown(gone)} / {shown(come)}" if left and right else said(what, left, right)
         if op == "replace" and swapped([w for w, _ in gone], [w for w, _ in come], common):
             return f"another word: {shown(gone)} / {shown(come)}"
     return None
 
 
-def words(one: str) -> list[tuple[str, bool]]:
+def middles(one: str, other: str) -> tuple[str, str]:
+    """Return two texts without what both begin with and end with, but for two words on each side."""
+    start = shared(one, other)
+    end = shared(one[start:][::-1], other[start:][::-1])
+    for _ in range(2):
+        start = max(one.rfind(" ", 0, start), 0)
+    for _ in range(2):
+        end = max(len(one) - after, 0) if (after := one.find(" ", len(one) - end + 1)) > 0 else 0
+    return one[start : len(one) - end], other[start : len(other) - end]
+
+
+def shared(one: str, other: str) -> int:
+    """Return with how many characters both begin."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if one[low:middle] == other[low:middle] else (low, middle - 1)
+    return low
+
+
+def signs(one: str) -> Counter[str]:
+    """Return the signs of a text that are no words, and how often each comes."""
+    if "<" in one:
+        one = TAG.sub(" ", one)
+    if not SIGNS.search(one):
+        return Counter()
+    return Counter("-" if (sign := match[0].strip()) == "−" else sign for match in SIGN.finditer(one))
+
+
+def words(one: str) -> list[Token]:
     """Return the words of a text, and of each whether a sentence begins with it."""
     found = []
     end = 0
     for match in WORD.finditer(one):
-        between = one[end : match.start()]
-        found.append((match[0], end == 0 or any(mark in between for mark in '.!?:;\n"“”*-•')))
+        begin = match.start()
+        between = one[end:begin]
+        found.append((match[0], end == 0 or not (between == " " or ENDS.isdisjoint(between))))
         end = match.end()
     return found
 

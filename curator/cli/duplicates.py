@@ -1,0 +1,171 @@
+"""Near-duplicates on the command line: find, report, keep the best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from curator.cli.door import as_json, count_of, progress, say, shortened, stoppable, who, with_session
+from curator.errors import UserError
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from curator.duplicates import Above
+
+
+@click.command()
+@click.option("--dataset", metavar="NAME", help="Only this data set; without it, each by itself.")
+@click.option("--field", default="pair", show_default=True, metavar="FIELD",
+              help="What is compared: pair, question, answer, or both, each by itself.")  # fmt: skip
+@click.option("--threshold", type=float, metavar="SHARE",
+              help="Jaccard similarity from 0.6 to 1. Without it: 0.75 to look, 0.9 to resolve.")  # fmt: skip
+@click.option("--shingle", default="char5", show_default=True, metavar="NAME",
+              help="What texts share: char2 to char5, runs of letters; word1 to word9, runs of words.")  # fmt: skip
+@click.option("--engine", default="auto", show_default=True, metavar="NAME",
+              help="auto, numba, numpy or datasketch: the same answers, not as fast.")  # fmt: skip
+@click.option("--across", is_flag=True, help="Compare pairs of different data sets too.")
+@click.option("--contradictions", "kind", flag_value="contradictions", help="Like questions with unlike answers.")
+@click.option("--boilerplate", "kind", flag_value="boilerplate", help="Like answers to unlike questions.")
+@click.option("--against", type=click.Path(path_type=Path), metavar="FILE",
+              help="Pairs whose question stands in this file, such as a benchmark.")  # fmt: skip
+@click.option("--resolve", type=click.Choice(["keep-best"]), help="Trash what is like a better pair.")
+@click.option("--dry-run", is_flag=True, help="With --resolve: say what would be trashed, and change nothing.")
+@click.option("--report", type=click.Path(path_type=Path), metavar="FILE.csv", help="Write every pair to a table.")
+@click.option("--json", "json_", is_flag=True, help="What was found as JSON.")
+@with_session
+def duplicates(
+    session: Session,
+    dataset: str | None,
+    field: str,
+    threshold: float | None,
+    shingle: str,
+    engine: str,
+    across: bool,
+    kind: str | None,
+    against: Path | None,
+    resolve: str | None,
+    dry_run: bool,
+    report: Path | None,
+    json_: bool,
+) -> None:
+    """Find pairs that say nearly the same, and keep the best of them.
+
+    Similarity is the share of their runs of five letters that two texts have in common. With --resolve a pair goes
+    to the trash where it is that similar to the one that stays: pinned (a tag), then approved, better rated, with
+    the longer answer, older. What differs in a number, a negation, a name or a sign stays, and is said.
+
+    \b
+    Examples: flask duplicates --resolve keep-best
+              flask duplicates --dataset support --field question --report alike.csv
+              flask duplicates --against benchmark.jsonl
+    """
+    from curator import duplicates as noun
+
+    asked: dict[str, Any] = {"dataset": dataset, "shingle": shingle, "engine": engine}
+    automatic = noun.AUTOMATIC if threshold is None else threshold
+    asked["threshold"] = lowest = noun.REVIEW if threshold is None else threshold
+    if resolve and (kind or against):
+        raise UserError("--resolve is for duplicates: of the others, each is for a person to judge. Leave it out.")
+    with progress("pairs") as show, stoppable("Stopped. Nothing was changed."):
+        if against:
+            asked["field"] = "question" if field == "pair" else field
+            matches = noun.search_against(session, against, **asked, on_progress=show)
+            tell_matches(list(noun.matched(session, matches)), against, report, json_)
+            return
+        asked |= {"field": field, "across": across, "kind": kind or "duplicates"}
+        findings = noun.search(session, **asked, on_progress=show)
+        would = None
+        if not kind:
+            findings = noun.judge(session, findings, automatic, show)
+            would = noun.above(session, findings, automatic, show)
+        rows = noun.report(session, findings, would)
+        found = write_report(rows, report) if report else rows
+        result = as_result(found) if json_ else print_clusters(found)
+        changeset = None
+        if would and would.going and resolve and not dry_run:
+            changeset, would = noun.resolve_above(session, findings, automatic, by=who(), on_progress=show)
+    if json_:
+        as_json({
+            "compared": findings.compared, "threshold": lowest, "automatic": automatic if would else None,
+            "clusters": result, "drop": would.surplus if would else 0, "facts": would.facts if would else 0,
+            "changeset": changeset.id if changeset else None,
+        })  # fmt: skip
+    clusters = len(result) if isinstance(result, list) else result
+    say(f"{count_of(clusters, 'cluster')} in {count_of(findings.compared)}, alike from {lowest:g} on.")
+    if not findings.complete:
+        say("So many say nearly the same that each was compared with the nearest only. Resolve these, and look again.")
+    if report:
+        say(f"Every pair of them is in {report}.")
+    if would:
+        tell_above(would, automatic, resolve, dry_run, changeset.id if changeset else None)
+
+
+def tell_above(would: Above, automatic: float, resolve: str | None, dry_run: bool, changeset: int | None) -> None:
+    """Say what went above the automatic threshold, or what would."""
+    if would.facts:
+        say(f"{count_of(would.facts)} from {automatic:g} on differ in a fact from the one to keep: look at them.")
+    if changeset:
+        say(f"Trashed {count_of(would.surplus)}. Undo it with: flask undo {changeset}")
+    elif would.surplus:
+        like = "is" if would.surplus == 1 else "are"
+        say(f"{count_of(would.surplus)} {like} at least {automatic:g} like a better one.")
+        if not (resolve and dry_run):
+            say("Keep the best of each with: --resolve keep-best")
+    elif resolve:
+        say(f"Nothing may go without a look from {automatic:g} on.")
+
+
+def write_report(rows: Iterator[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
+    """Write a table, and return its rows."""
+    from curator import duplicates as noun
+    from curator import exports
+    from curator.formats import encode
+
+    kept = list(rows)
+    exports.write_file(encode(kept, "csv", noun.COLUMNS), path)
+    return kept
+
+
+def print_clusters(rows: Iterable[dict[str, Any]]) -> int:
+    """Print a line a pair, and return how many clusters they make."""
+    number = 0
+    for row in rows:
+        if row["cluster"] != number:
+            number = row["cluster"]
+            click.echo("")
+        score = "    " if row["similarity"] is None else f"{row['similarity']:.2f}"
+        other = "" if row["elsewhere"] is None else f" {row['elsewhere']:.2f}"
+        fact = f"  ({row['fact']})" if row["fact"] else ""
+        click.echo(f"{row['act']:>6} {score}{other} {row['pair']:>6}  {shortened(row['question'], 70)}{fact}")
+    return number
+
+
+def as_result(rows: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Return the clusters for a script: a list of their pairs each."""
+    found: list[list[dict[str, Any]]] = []
+    for row in rows:
+        if row["cluster"] > len(found):
+            found.append([])
+        found[-1].append({name: row[name] for name in ("pair", "act", "kept", "similarity", "elsewhere", "fact")})
+    return found
+
+
+def tell_matches(rows: list[dict[str, Any]], against: Path, report: Path | None, json_: bool) -> None:
+    """Print the pairs that stand in a file, or write them to a table."""
+    from curator import duplicates as noun
+    from curator import exports
+    from curator.formats import encode
+
+    if report:
+        exports.write_file(encode(rows, "csv", noun.MATCHED), report)
+        say(f"They are in {report}.")
+    if json_:
+        as_json(rows)
+    else:
+        for row in rows:
+            click.echo(f"{row['similarity']:.2f} {row['pair']:>6}  line {row['line']}: {shortened(row['text'], 70)}")
+    say(f"{count_of(len(rows))} say what {against.name} says.")
