@@ -366,7 +366,7 @@ def test_the_best_of_a_cluster_is_kept_with_the_tags_of_all(client: FlaskClient,
 def test_all_clusters_are_resolved_with_one_button(client: FlaskClient, make_pair: MakePair):
     for mark in ("", "!", "?!"):
         make_pair("How long can I keep a book from here?", "Three weeks, and you can renew it twice" + mark)
-    assert "Keep the best of 1 cluster, trash 2 pairs" in text_of(client.get("/duplicates/"))
+    assert "Resolve all 1 above 90 %: trash 2 pairs" in text_of(client.get("/duplicates/"))
     answer = client.post("/duplicates/resolve-all", data={"threshold": "0.8"})
     assert said(client, answer) == "Kept the best of 1 cluster, trashed 2 pairs."
 

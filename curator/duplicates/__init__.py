@@ -2,9 +2,8 @@
 
 `near` compares one text, or the rows of a file, with all that is stored. `searching` goes through a data set and gives
 `findings`, which are kept in a file; `clusters` shows them around the pair to keep, `resolving` keeps it, and
-`dismissing` remembers what a person says is no duplicate. `against` looks for what a file says in a data set. `since` tells
-what became of the pairs after a search.
-`reading` streams texts for them, never objects.
+`dismissing` remembers what a person says is no duplicate. `since` tells what became of the pairs after a search, and
+`against` looks for what a file says. `reading` streams texts for them, never objects.
 """
 
 from curator.duplicates.against import Match, search_against
@@ -23,10 +22,10 @@ from curator.duplicates.searching import (
     search,
     similar,
 )
-from curator.duplicates.since import changed_since, counted_above, known_above, open_clusters, without_gone
+from curator.duplicates.since import COUNTED, changed_since, counted_above, known_above, open_clusters, without_gone
 
 __all__ = [
-    "AUTOMATIC", "COLUMNS", "FIELDS", "KINDS", "MATCHED", "PINNED", "REVIEW", "SHINGLE",
+    "AUTOMATIC", "COLUMNS", "COUNTED", "FIELDS", "KINDS", "MATCHED", "PINNED", "REVIEW", "SHINGLE",
     "Above", "Bar", "Cluster", "Clusters", "Findings", "Going", "Match", "Member", "Near", "Star",
     "above", "changed_since", "clusters", "counted_above", "dismiss", "dismissed", "each_cluster", "find_many",
     "find_near", "forget_old", "histogram", "is_stale", "judge", "keep", "kept", "known_above", "matched",

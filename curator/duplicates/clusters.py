@@ -14,6 +14,7 @@ from curator import minhash
 from curator.duplicates import reading
 from curator.duplicates.dismissing import dismissed_now
 from curator.duplicates.findings import Findings
+from curator.duplicates.remembering import once
 from curator.duplicates.searching import components, fact, said
 from curator.models import Pair, Rating, Revision, Sample
 
@@ -131,7 +132,7 @@ class Net:
     def __init__(self, session: Session, findings: Findings, threshold: float) -> None:
         import numpy as np
 
-        self.findings, self.session = findings, session
+        self.findings, self.session, self.threshold = findings, session, threshold
         self.similar = findings.similar(threshold)
         self.dismissed = dismissed_now(session, findings.ids)
         if self.dismissed:
@@ -153,7 +154,8 @@ class Net:
         np.maximum.at(best, self.label[self.similar.left], self.similar.jaccard)
         gone = gone_since(self.session, self.findings)
         sizes = np.bincount(self.label, gone == 0, minlength=count).astype(int)
-        sizes[self.closed(np.flatnonzero(sizes > 1), gone)] = 0
+        about = ("closed", self.findings.key, self.findings.at, self.threshold)
+        sizes[once(self.session, about, lambda: self.closed(np.flatnonzero(sizes > 1), gone))] = 0
         if below is not None:
             likest = np.full(len(self.label), -1.0)
             np.maximum.at(likest, self.similar.right, self.similar.jaccard)
@@ -236,6 +238,10 @@ def of_print(findings: Findings) -> dict[int, int]:
 
 def gone_since(session: Session, findings: Findings) -> Any:
     """Return of each pair whether it went into the trash or says something else since the search."""
+    return once(session, ("gone", findings.key, findings.at), lambda: find_gone(session, findings))
+
+
+def find_gone(session: Session, findings: Findings) -> Any:
     import numpy as np
 
     gone = np.zeros(len(findings.ids), bool)

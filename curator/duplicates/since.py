@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from curator.duplicates.clusters import clusters, gone_since, of_print
-from curator.duplicates.findings import FOLDER, Findings, kept, key_of, newest_changeset
+from curator.duplicates.findings import FOLDER, Findings, kept, key_of
+from curator.duplicates.remembering import once, remembered
 from curator.duplicates.resolving import Above, above
 from curator.duplicates.searching import AUTOMATIC
-from curator.models import Dataset, NotDuplicate, Pair, Revision
+from curator.models import Dataset, Pair, Revision
 
 COUNTED = 10_000  # changed pairs; beyond, it is "more than" that many
-REMEMBERED = 64
-Found = TypeVar("Found")
-memory: OrderedDict[Hashable, Any] = OrderedDict()  # numbers and lists of ids, no objects of a session
 
 
 def changed_since(session: Session, findings: Findings) -> int:
@@ -28,6 +24,10 @@ def changed_since(session: Session, findings: Findings) -> int:
 
     Counts to COUNTED and one more. What was trashed or merely tagged since needs no new search.
     """
+    return once(session, ("changed", findings.key, findings.at), lambda: count_changed(session, findings))
+
+
+def count_changed(session: Session, findings: Findings) -> int:
     revised = sa.select(Revision.pair_id).where(
         Revision.changeset_id > findings.changeset_id,
         sa.or_(
@@ -70,7 +70,7 @@ def open_clusters(session: Session, home: Path, dataset: str | None) -> int | No
 
 def known_above(session: Session, findings: Findings, threshold: float) -> Above | None:
     """Return what `above` returned for the same threshold and the same pairs, if somebody asked lately."""
-    return memory.get((about(findings, threshold), state(session)))
+    return remembered(session, about(findings, threshold))
 
 
 def counted_above(session: Session, findings: Findings, threshold: float) -> Above:
@@ -79,21 +79,4 @@ def counted_above(session: Session, findings: Findings, threshold: float) -> Abo
 
 
 def about(findings: Findings, threshold: float) -> Hashable:
-    return findings.key, findings.at, threshold
-
-
-def once(session: Session, what: Hashable, find: Callable[[], Found]) -> Found:
-    """Return what was found for the same question while the pairs were the same, else find it now."""
-    key = what, state(session)
-    if key not in memory:
-        found = find()
-        memory[key] = found
-        while len(memory) > REMEMBERED:
-            memory.popitem(last=False)
-    return memory[key]  # type: ignore[no-any-return]
-
-
-def state(session: Session) -> Hashable:
-    """Return what is another whenever a pair was written or a judgement made."""
-    judged = session.execute(sa.select(sa.func.count(), sa.func.max(NotDuplicate.at)).select_from(NotDuplicate)).one()
-    return str(session.get_bind().engine.url), newest_changeset(session), *judged
+    return "above", findings.key, findings.at, threshold

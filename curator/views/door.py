@@ -113,10 +113,13 @@ def go(place: str, pair_id: int | None = None) -> Response:
     return flask.redirect(place + (f"#pair-{pair_id}" if pair_id else ""), 303)
 
 
-def tell(text: str, changeset: Changeset | None = None, *, href: str = "", link: str = "") -> None:
-    """Say something on the page that comes next, with an undo for the changeset that did it."""
-    undo = changeset.id if changeset and changeset.rows else None
-    message = {"text": text, "undo": undo, "back": here(), "href": href, "link": link}
+def tell(
+    text: str, changeset: Changeset | None = None, *, href: str = "", link: str = "", undo_at: str = ""
+) -> None:  # fmt: skip
+    """Say something on the page that comes next, with an undo for the changeset that did it, or one at an address."""
+    if changeset and changeset.rows:
+        undo_at = flask.url_for("changes.undo", changeset_id=changeset.id)
+    message = {"text": text, "undo_at": undo_at, "back": here(), "href": href, "link": link}
     flask.flash(message)  # type: ignore[arg-type]  # kept as JSON in the cookie
 
 
