@@ -16,7 +16,7 @@ from curator.models import Changeset, Pair, writing
 from curator.pairs import dataset_named, get
 
 # Of three-word runs: at 0.8 about one word in thirty differs between two answers of forty words.
-THRESHOLD = 0.8
+THRESHOLD, SHINGLE = 0.8, "word3"
 BEST_STATUS = {"approved": 0, "draft": 1, "rejected": 2}
 
 
@@ -28,10 +28,9 @@ class Cluster:
     similarities: list[float]  # of each further pair to the first
 
 
-def similar(pairs: Sequence[Pair], threshold: float = THRESHOLD) -> list[tuple[int, int, float]]:
-    """Return the ids of each two pairs whose texts have at least that Jaccard similarity, and how much."""
-    sets = [text.shingles(f"{pair.question}\n{pair.answer}") for pair in pairs]
-    return [(pairs[i].id, pairs[j].id, score) for i, j, score in minhash.similar(sets, threshold)]
+def similar(pairs: Sequence[Pair], threshold: float = THRESHOLD) -> minhash.Similar:
+    """Return which pairs, by their place, have texts of at least that Jaccard similarity, and how much."""
+    return minhash.find_similar([f"{pair.question}\n{pair.answer}" for pair in pairs], threshold, SHINGLE)
 
 
 def find_like(
@@ -89,11 +88,10 @@ def find_clusters(session: Session, dataset: str | None = None, threshold: float
         by_dataset.setdefault(pair.dataset_id, []).append(pair)
     clusters = []
     for pairs in by_dataset.values():
-        by_id = {pair.id: pair for pair in pairs}
-        likeness = {(a, b): score for a, b, score in similar(pairs, threshold)}
-        for kept, members in minhash.stars((p.id for p in sorted(pairs, key=best)), likeness):
-            ids, scores = zip(*members, strict=True)
-            clusters.append(Cluster([by_id[kept], *(by_id[i] for i in ids)], list(scores)))
+        best_first = sorted(range(len(pairs)), key=lambda place: best(pairs[place]))
+        for kept, members in minhash.stars(best_first, similar(pairs, threshold)):
+            places, scores = zip(*members, strict=True)
+            clusters.append(Cluster([pairs[kept], *(pairs[place] for place in places)], list(scores)))
     return sorted(clusters, key=lambda c: (-c.similarities[0], c.pairs[0].id))
 
 

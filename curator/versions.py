@@ -146,8 +146,9 @@ def grouped(pairs: list[Pair]) -> list[list[Pair]]:
         opening = next((turn["content"] for turn in pair.history if turn["role"] == "user"), pair.question)
         for key in {f"q {text.normalise(pair.question)}", f"q {text.normalise(opening)}"}:
             join(first.setdefault(key, pair.id), pair.id)
-    for a, b, _ in duplicates.similar(pairs):
-        join(a, b)
+    alike = duplicates.similar(pairs)
+    for a, b in zip(alike.left, alike.right, strict=True):
+        join(pairs[a].id, pairs[b].id)
     groups: dict[int, list[Pair]] = defaultdict(list)
     for pair in pairs:
         groups[find(pair.id)].append(pair)

@@ -1,0 +1,96 @@
+"""Texts that are nearly the same: MinHash proposes, counting decides. Knows texts and arrays, and no database.
+
+The doors are here and load nothing heavy; behind them `bands` chooses the scheme, `shingles` makes sets of texts,
+`signatures` has datasketch's permutations, `engine` tells a search, `kernels` and `fallback` are its loops, compiled
+or in NumPy, `reference` is the same search by datasketch itself, `clusters` cuts what was found into stars, and
+`facts` tells a reworded copy from another fact.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Sequence, Sized
+
+from curator.errors import UserError
+from curator.minhash.bands import Scheme, choose, parse_shingle, stored
+from curator.minhash.clusters import Progress, Similar, Take, Text, Texts, stars
+from curator.minhash.facts import differs_in_fact
+
+__all__ = [
+    "ENGINES", "Progress", "Scheme", "Similar", "Take",
+    "band_keys", "choose", "differs_in_fact", "find_similar", "scores", "stars", "stored",
+]  # fmt: skip
+
+ENGINES = ("auto", "numba", "numpy", "datasketch")
+# Below, NumPy is done before the compiled loops are loaded.
+FEW = 1000
+
+
+def nothing(stage: str, done: int, total: int) -> None:
+    """Hear of progress, and let it be."""
+
+
+def find_similar(
+    texts: Texts, threshold: float, shingle: str = "char5", *, take: Take | None = None, engine: str = "auto",
+    threads: int | None = None, scheme: Scheme | None = None, on_progress: Progress = nothing,
+) -> Similar:  # fmt: skip
+    """Return every two texts whose Jaccard similarity is at least `threshold`, each similarity counted.
+
+    `texts` are read once, in order; `take` is asked, in ascending order, for those at some places again, and
+    without it they are kept. A text is a string, or bytes of UTF-8, or a tuple of fields: those are alike where
+    they are alike in each field, and their similarity is the least of any. Empty texts are like nothing.
+
+    Of the pairs just at the threshold at most one in 10,000 is missed, and of those above it fewer. What is
+    returned is right but for two different shingles with one 64-bit hash: once in 10**14 pairs of texts of
+    500 shingles; NumPy counts with 63 bits. Rows, threads and engines in another order change nothing.
+
+    `on_progress` is called from this thread, and what it raises ends the search. Raises UserError where the
+    threshold, the shingle or the engine makes no sense.
+    """
+    if engine not in ENGINES:
+        raise UserError(f"There is no engine {engine!r}. Take one of {', '.join(ENGINES)}.")
+    if engine == "numba" and not importlib.util.find_spec("numba"):
+        raise UserError("numba is not installed. Install it with: pip install numba. Or take the engine numpy.")
+    if take is None:
+        kept = texts if isinstance(texts, Sequence) else list(texts)
+        texts, take = kept, lambda places: [kept[place] for place in places]
+    count = len(texts) if isinstance(texts, Sized) else None
+    parse_shingle(shingle)
+    scheme = scheme or choose(threshold, shingle, nearest_size(count))
+
+    from curator.minhash import engine as story
+
+    if engine == "auto" and count is not None and count < FEW and "curator.minhash.kernels" not in sys.modules:
+        engine = "numpy"
+    if engine == "datasketch":
+        from curator.minhash import reference
+
+        return reference.search(texts, threshold, scheme, on_progress)
+    threads = threads or story.default_threads()
+    return story.search(texts, take, count, threshold, scheme, story.load(engine), threads, on_progress)
+
+
+def nearest_size(count: int | None) -> int:
+    """Return the power of ten to choose a scheme for: so that few more texts do not change it."""
+    size = 1000
+    while size < (100_000 if count is None else count):
+        size *= 10
+    return size
+
+
+def band_keys(texts: Sequence[Text], scheme: Scheme, engine: str = "auto") -> list[list[int]]:
+    """Return of each text the keys of its bands, to be stored and looked up: band * 2**32 + key, below 2**63.
+
+    Two texts of which `scheme.hits` keys agree are candidates. Empty texts have no keys.
+    """
+    from curator.minhash import engine as story
+
+    return story.band_keys(texts, scheme, story.load(engine))
+
+
+def scores(one: Text, others: Sequence[Text], shingle: str = "char5", engine: str = "auto") -> list[float]:
+    """Return the exact Jaccard similarity of one text to each of the others, as `find_similar` counts it."""
+    from curator.minhash import engine as story
+
+    return story.scores(one, others, shingle, story.load(engine))

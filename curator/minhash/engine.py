@@ -1,0 +1,298 @@
+"""One search, told top to bottom: sketch every text, let bands propose, count what was proposed.
+
+Loaded by searches only. Memory holds a few bytes a text and band, never the texts: they stream past once, and those
+that are candidates are asked for again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from itertools import chain, islice
+from types import ModuleType
+from typing import TypeVar, cast
+
+import numpy as np
+
+from curator.minhash import fallback
+from curator.minhash.bands import Scheme, parse_shingle
+from curator.minhash.clusters import Progress, Similar, Take, Text, Texts
+from curator.minhash.shingles import FOLD, Array, pack
+from curator.minhash.signatures import permutations
+
+CHUNK_TEXTS, CHUNK_CHARACTERS = 4096, 4 << 20
+# Shingles of the candidates that are counted at once by one thread: 4 MB of hashes.
+BLOCK_SHINGLES = 1 << 19
+# Texts that all say the same but for a word make pairs by their square: in one band no more are looked at.
+MOST_MEETINGS = 8_000_000
+T = TypeVar("T")
+
+
+def load(engine: str) -> ModuleType:
+    """Return the loops of an engine. `auto` takes the compiled ones where numba is there, NumPy's where it is not."""
+    if engine == "numpy":
+        return fallback
+    try:
+        from curator.minhash import kernels
+    except ImportError:
+        if engine == "numba":
+            raise
+        return fallback
+    return kernels
+
+
+def search(
+    texts: Texts, take: Take, count: int | None, threshold: float, scheme: Scheme,
+    loops: ModuleType, threads: int, on_progress: Progress,
+) -> Similar:  # fmt: skip
+    """Return every two texts that are similar enough. The story of `curator.minhash.find_similar`."""
+    with closing(Crew(threads)) as crew:
+        keys, counts, sums, fields = sketches(texts, count, scheme, loops, crew, on_progress)
+        copy_of = copies(keys, counts, sums)
+        firsts = np.flatnonzero((copy_of == np.arange(len(copy_of))) & (counts > 0))
+        candidates, complete = propose(keys, firsts, scheme, loops, crew, on_progress)
+        del keys, sums
+        left, right, jaccard = verify(candidates, counts, take, fields, threshold, scheme, loops, crew, on_progress)
+    copied = np.flatnonzero(copy_of != np.arange(len(copy_of)))
+    left = np.concatenate([left, copy_of[copied]])
+    right = np.concatenate([right, copied])
+    jaccard = np.concatenate([jaccard, np.ones(len(copied))])
+    order = np.lexsort((right, left))
+    return Similar(left[order], right[order], jaccard[order], copy_of, complete)
+
+
+class Crew:
+    """Threads that work ahead by a few pieces only, so that what waits for them fits into memory.
+
+    Made for one search and gone with it: a process forked later finds no thread missing.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self.pool = ThreadPoolExecutor(threads) if threads > 1 else None
+
+    def map(self, work: Callable[..., T], pieces: Iterable[tuple[object, ...]]) -> Iterator[T]:
+        """Yield what `work` makes of each piece, in order."""
+        if self.pool is None:
+            for piece in pieces:
+                yield work(*piece)
+            return
+        waiting: deque[Future[T]] = deque()
+        for piece in pieces:
+            waiting.append(self.pool.submit(work, *piece))
+            if len(waiting) > 2 * self.threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def close(self) -> None:
+        if self.pool:
+            self.pool.shutdown(cancel_futures=True)
+
+
+def default_threads() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def chunks(texts: Iterable[T]) -> Iterator[list[T]]:
+    """Yield texts by the thousand; fewer at once where they are long."""
+    source = iter(texts)
+    chunk: list[T] = []
+    size = 0
+    while some := list(islice(source, 256)):
+        chunk += some
+        size += sum(map(len, some)) if not isinstance(some[0], tuple) else sum(map(len, chain.from_iterable(some)))  # type: ignore[arg-type]
+        if len(chunk) >= CHUNK_TEXTS or size > CHUNK_CHARACTERS:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def flat(texts: Sequence[Text | tuple[Text, ...]], fields: int) -> Sequence[Text]:
+    """Return the fields of all texts, one after the other."""
+    return cast(Sequence[Text], texts if fields == 1 else list(chain.from_iterable(texts)))
+
+
+def fields_of(text: Text | tuple[Text, ...]) -> int:
+    return len(text) if isinstance(text, tuple) else 1
+
+
+def sketches(
+    texts: Texts, count: int | None, scheme: Scheme, loops: ModuleType, crew: Crew,
+    on_progress: Progress,
+) -> tuple[Array, Array, Array, int]:  # fmt: skip
+    """Return of each text its band keys, how many shingles it has and the sum of their hashes; and its fields."""
+    kind, size = parse_shingle(scheme.shingle)
+    a, b = permutations(scheme.permutations, scheme.seed)
+    fields = 1
+
+    def sketch(chunk: list[Text | tuple[Text, ...]]) -> tuple[Array, Array, Array]:
+        n = len(chunk)
+        keys, counts, sums = np.zeros((n, scheme.bands), np.uint32), np.empty(n, np.int32), np.empty(n, np.uint64)
+        data, starts = pack(flat(chunk, fields), loops.fold)
+        loops.sketch(data, starts, FOLD, kind == "word", size, fields, a, b, scheme.rows, keys, counts, sums)
+        return keys, counts, sums
+
+    def pieces() -> Iterator[tuple[list[Text | tuple[Text, ...]]]]:
+        nonlocal fields
+        for chunk in chunks(texts):
+            fields = fields_of(chunk[0])
+            yield (chunk,)
+
+    # Room for as many as there will be, or twice as much each time it is full.
+    room = count or CHUNK_TEXTS
+    keys, counts, sums = np.empty((room, scheme.bands), np.uint32), np.empty(room, np.int32), np.empty(room, np.uint64)
+    done = 0
+    for some in crew.map(sketch, pieces()):
+        end = done + len(some[1])
+        if end > len(keys):
+            room = max(end, 2 * len(keys))
+            keys, counts, sums = (np.concatenate([x[:done], np.empty((room - done, *x.shape[1:]), x.dtype)])
+                                  for x in (keys, counts, sums))  # fmt: skip
+        keys[done:end], counts[done:end], sums[done:end] = some
+        done = end
+        on_progress("read", done, count or 0)
+    return keys[:done], counts[:done], sums[:done], fields
+
+
+def copies(keys: Array, counts: Array, sums: Array) -> Array:
+    """Return of each text the first one with the same shingles as often, which is itself where there is none.
+
+    Their number, the 64-bit sum of their hashes and all band keys have to agree. Two texts of which that holds
+    by accident come once in 2**64 / n**2 searches of n texts, times what the band keys rule out on top.
+    """
+    copy_of = np.arange(len(counts))
+    order = np.lexsort((copy_of, sums))
+    order = order[counts[order] > 0]
+    same = sums[order[1:]] == sums[order[:-1]]
+    heads = np.concatenate([[True], ~same])[: len(order)]
+    first = order[np.flatnonzero(heads)[np.cumsum(heads) - 1]]
+    later = np.flatnonzero(~heads)
+    first, order = first[later], order[later]
+    for some in range(0, len(order), 1 << 16):
+        x, y = first[some : some + (1 << 16)], order[some : some + (1 << 16)]
+        equal = (counts[x] == counts[y]) & (keys[x] == keys[y]).all(axis=1)
+        copy_of[y[equal]] = x[equal]
+    return copy_of
+
+
+def propose(
+    keys: Array, firsts: Array, scheme: Scheme, loops: ModuleType, crew: Crew, on_progress: Progress
+) -> tuple[Array, bool]:
+    """Return the candidates, first * 2**32 + second, and whether all that met were looked at."""
+    ids = firsts.astype(np.uint64)
+    most = MOST_MEETINGS + 8 * len(ids)
+
+    def meet(band: int) -> tuple[Array, bool]:
+        order = (keys[firsts, band].astype(np.uint64) << np.uint64(32)) | ids
+        order.sort()
+        key = order >> np.uint64(32)
+        ends = np.append(np.flatnonzero(key[1:] != key[:-1]) + 1, len(key))
+        begins = np.concatenate([[0], ends[:-1]])
+        several = ends - begins > 1
+        begins, ends = begins[several], ends[several]
+        reach = reach_within(most, ends - begins)
+        return loops.meet(order, begins, ends, keys, band, scheme.hits, reach), reach < len(ids)
+
+    found, complete = [np.empty(0, np.uint64)], True
+    if len(ids) > 1:
+        for band, (some, cut) in enumerate(crew.map(meet, ((band,) for band in range(scheme.bands)))):
+            found.append(some)
+            complete &= not cut
+            on_progress("group", band + 1, scheme.bands)
+    return np.concatenate(found), complete
+
+
+def reach_within(most: int, lengths: Array) -> int:
+    """Return with how many before it each text of a run may be compared, so that it makes `most` pairs at most."""
+    longest = int(lengths.max(initial=1))
+
+    def meetings(reach: int) -> int:
+        near = np.minimum(lengths - 1, reach)
+        return int((near * (2 * lengths - near - 1) // 2).sum())
+
+    if meetings(longest) <= most:
+        return 1 << 62
+    low, high = 1, longest
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if meetings(middle) <= most else (low, middle - 1)
+    return low
+
+
+def verify(
+    candidates: Array, counts: Array, take: Take, fields: int, threshold: float, scheme: Scheme, loops: ModuleType,
+    crew: Crew, on_progress: Progress,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """Return the candidates that are similar enough, with their exact Jaccard similarity."""
+    left, right = (candidates >> np.uint64(32)).astype(np.int64), (candidates & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    if not len(left):
+        return left, right, np.empty(0)
+    # What hangs together lies together, so that few texts are asked for twice.
+    order = np.lexsort((right, left, components(len(counts), left, right)[left]))
+    left, right = left[order], right[order]
+    weight = counts[right].astype(np.int64)
+    weight[1:] += np.where(left[1:] != left[:-1], counts[left[1:]], 0)
+    weight[0] += counts[left[0]]
+    block = np.cumsum(weight) // BLOCK_SHINGLES
+    cuts = np.concatenate([[0], np.flatnonzero(block[1:] != block[:-1]) + 1, [len(left)]])
+    kind, size = parse_shingle(scheme.shingle)
+
+    def pieces() -> Iterator[tuple[Sequence[Text], Array, Array]]:
+        for begin, end in zip(cuts[:-1], cuts[1:], strict=True):
+            places, both = np.unique(np.concatenate([left[begin:end], right[begin:end]]), return_inverse=True)
+            texts = flat(take(places.tolist()), fields)
+            if len(texts) != len(places) * fields:
+                raise ValueError(f"{len(places)} texts were asked for again, and {len(texts)} fields of them came")
+            yield texts, both[: end - begin], both[end - begin :]
+
+    def count_shared(texts: Sequence[Text], one: Array, other: Array) -> Array:
+        data, starts = pack(texts, loops.fold)
+        found: Array = loops.verify(data, starts, FOLD, kind == "word", size, fields, one, other, threshold)
+        return found
+
+    scores = np.empty(len(left))
+    done = 0
+    for some in crew.map(count_shared, pieces()):
+        scores[done : done + len(some)] = some
+        done += len(some)
+        on_progress("compare", done, len(left))
+    kept = scores >= threshold
+    return left[kept], right[kept], scores[kept]
+
+
+def components(count: int, left: Array, right: Array) -> Array:
+    """Return of each of `count` texts the number of the net of pairs it hangs in."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    pairs = coo_matrix((np.ones(len(left), np.int8), (left, right)), shape=(count, count))
+    label: Array = connected_components(pairs, directed=False)[1]
+    return label
+
+
+def band_keys(texts: Sequence[Text], scheme: Scheme, loops: ModuleType) -> list[list[int]]:
+    """Return of each text the keys of its bands, band * 2**32 + key; none of an empty text."""
+    kind, size = parse_shingle(scheme.shingle)
+    a, b = permutations(scheme.permutations, scheme.seed)
+    n = len(texts)
+    keys, counts, sums = np.zeros((n, scheme.bands), np.uint32), np.empty(n, np.int32), np.empty(n, np.uint64)
+    if n:
+        data, starts = pack(texts, loops.fold)
+        loops.sketch(data, starts, FOLD, kind == "word", size, 1, a, b, scheme.rows, keys, counts, sums)
+    stored: list[list[int]] = (keys.astype(np.int64) | np.arange(scheme.bands) << 32).tolist()
+    return [row if count else [] for row, count in zip(stored, counts, strict=True)]
+
+
+def scores(one: Text, others: Sequence[Text], shingle: str, loops: ModuleType) -> list[float]:
+    """Return the exact Jaccard similarity of one text to each of the others."""
+    kind, size = parse_shingle(shingle)
+    data, starts = pack([one, *others], loops.fold)
+    left, right = np.zeros(len(others), np.int64), np.arange(1, len(others) + 1)
+    found = loops.verify(data, starts, FOLD, kind == "word", size, 1, left, right, 0.0)
+    return [max(score, 0.0) for score in found.tolist()]

@@ -1,0 +1,401 @@
+"""The loops over bytes, compiled: texts to signatures, bands to candidates, candidates to counts. Knows arrays only.
+
+Each runs on one thread and without Python's lock, so that a pool of threads can share the work: loops that
+numba itself runs in parallel abort a server that searches twice at once or forks. Compiled code is kept in
+`__pycache__`, or in the user's cache folder where that can't be written, or in NUMBA_CACHE_DIR.
+
+numba takes int64 with uint64 for float64, and uint32 with uint32 for uint64: hence the casts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from curator.minhash.shingles import DENSE, DENSE_WINDOW, FOLDED_CODES, HARD, NARROW
+from curator.minhash.signatures import BYTE, FIELD, FMIX32, FMIX64, NEXT, WORD
+
+U8, U32, U64 = np.uint8, np.uint32, np.uint64
+_C1, _C2 = map(U64, FMIX64)
+_D1, _D2 = map(U32, FMIX32)
+_BYTE, _WORD, _NEXT, _FIELD, _HARD = U64(BYTE), U64(WORD), U64(NEXT), U64(FIELD), U64(HARD)
+(_DENSE1, _DENSE2), (_DENSE3, _DENSE4) = ((U64(a), U64(b)) for a, b in DENSE)
+_NARROW, _CODES = U64(NARROW), U64(FOLDED_CODES)
+_63_BITS, _42_BITS, _WIDE = U64((1 << 63) - 1), U64((1 << 42) - 1), U64(1 << 63)
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Compile when first called, once a machine; once a process where nothing can be kept."""
+    try:
+        return njit(function, cache=True, nogil=True)
+    except RuntimeError:  # neither beside this file nor in the user's cache folder
+        return njit(function, nogil=True)
+
+
+inlined = njit(inline="always")
+
+
+@inlined
+def _mix(h):  # type: ignore[no-untyped-def]
+    h = U64(h ^ (h >> U64(33))) * _C1
+    h = U64(h ^ (h >> U64(33))) * _C2
+    return U64(h ^ (h >> U64(33)))
+
+
+@compiled
+def fold(data, starts, bytewise, codes):  # type: ignore[no-untyped-def]
+    """Return packed texts folded, where each begins, and which have to be folded as a whole."""
+    n = len(starts) - 1
+    out = np.empty(4 * len(data) + 8, U8)
+    begins = np.empty(n + 1, np.int64)
+    hard = np.zeros(n, np.bool_)
+    at = 0
+    for i in range(n):
+        begins[i] = at
+        p, end = starts[i], starts[i + 1] - 1
+        while p < end:
+            c = U64(data[p])
+            if c < U64(0x80):
+                out[at] = bytewise[data[p]]
+                if out[at] == 0:
+                    out[at] = 32
+                at += 1
+                p += 1
+                continue
+            more = 1 if c >> U64(5) == U64(6) else 2 if c >> U64(4) == U64(14) else 3 if c >> U64(3) == U64(30) else 0
+            code = c & U64(0x3F >> more)
+            valid = more > 0 and p + more < end
+            for k in range(more):
+                if valid:
+                    tail = U64(data[p + 1 + k])
+                    valid = tail >> U64(6) == U64(2)
+                    code = code << U64(6) | (tail & U64(0x3F))
+            if not valid or code >= _CODES or code < U64(0x80) or codes[code] == _HARD:
+                hard[i] = True
+                break
+            folded = codes[code]
+            for _ in range(folded >> U64(56)):
+                out[at] = U8(folded & U64(0xFF))
+                folded >>= U64(8)
+                at += 1
+            p += more + 1
+        out[at] = 0
+        at += 1
+    begins[n] = at
+    return out[:at], begins, hard
+
+
+@compiled
+def _words(data, begin, end, bytewise, size, out, at, word):  # type: ignore[no-untyped-def]
+    """Write the hashes of runs of `size` words, and return how many. No branch depends on the text."""
+    h = U64(0)
+    k = U64(0)
+    for p in range(U64(begin), U64(end)):
+        c = U64(bytewise[data[p]])
+        word[k] = h
+        ends = c == U64(0)
+        k += U64(ends & (h != U64(0)))
+        h = U64(0) if ends else U64(h * _BYTE + c)
+    if h != U64(0):
+        word[k] = h
+        k += U64(1)
+    if k == U64(0):
+        return 0
+    joined = min(U64(size), k)
+    runs = U64(k - joined + U64(1))
+    for j in range(runs):
+        h = word[j]
+        for x in range(U64(1), joined):
+            h = U64(U64(h * _WORD) ^ U64(word[j + x] + _NEXT))
+        out[U64(at) + j] = _mix(h)
+    return np.int64(runs)
+
+
+@compiled
+def _characters(data, begin, end, bytewise, size, out, at):  # type: ignore[no-untyped-def]
+    """Write the hashes of windows of `size` characters of an ASCII text, and return how many."""
+    window = U64((1 << (12 * size)) - 1)
+    v = U64(0)
+    k = 0
+    after_space = True
+    for p in range(U64(begin), U64(end)):
+        c = U64(bytewise[data[p]])
+        separates = c == U64(0)
+        taken = not (separates & after_space)
+        c = U64(32) if separates else c
+        after_space = separates
+        v = U64(U64(v << U64(12)) | c) & window if taken else v
+        # Each place is written until it holds a whole window: a store costs less than a branch.
+        out[U64(at + max(k - size + 1, 0))] = _mix(v)
+        k += taken
+    if after_space and k > 0:
+        k -= 1
+        if k < size:
+            v >>= U64(12)
+    if k == 0:
+        return 0
+    if k < size:
+        out[at] = _mix(v)
+        return 1
+    return k - size + 1
+
+
+@compiled
+def _any_characters(data, begin, end, bytewise, size, out, at):  # type: ignore[no-untyped-def]
+    """The same of any folded text. Windows of narrow characters hash to what they hash to in ASCII."""
+    window = U64((1 << (12 * size)) - 1)
+    dense_size = min(size, DENSE_WINDOW)
+    dense_bits = U64((1 << (21 * dense_size)) - 1)
+    older_bits = U64((1 << (21 * max(size - 3, 0))) - 1)
+    v = U64(0)  # the last five characters, where they are narrow
+    late = U64(0)  # the last three
+    early = U64(0)  # the three before
+    narrow_since = 0
+    count = 0
+    k = 0
+    spaces = False
+    h = U64(0)
+    p = begin
+    while p < end:
+        c = U64(data[p])
+        if c < U64(0x80):
+            c = U64(bytewise[c])
+            p += 1
+            if c == U64(0):
+                spaces = k > 0
+                continue
+        else:
+            more = 1 if c < U64(0xE0) else 2 if c < U64(0xF0) else 3
+            c &= U64(0x3F >> more)
+            for _ in range(more):
+                p += 1
+                c = c << U64(6) | (U64(data[p]) & U64(0x3F))
+            p += 1
+        for turn in range(1 - spaces, 2):
+            code = c if turn == 1 else U64(32)
+            v = U64(U64(v << U64(12)) | code) & window
+            early = (early << U64(21) | late >> U64(42)) & _63_BITS
+            late = (late << U64(21) | code) & _63_BITS
+            narrow_since = narrow_since + 1 if code < _NARROW else 0
+            k += 1
+            dense = (_DENSE1 <= code <= _DENSE2) | (_DENSE3 <= code <= _DENSE4)
+            if dense and k >= dense_size:
+                h = _mix(_WIDE | (late & dense_bits))
+            elif narrow_since >= min(k, size):
+                h = _mix(v)
+            elif size > 3:
+                h = _mix(late ^ _mix(early & older_bits | _WIDE))
+            else:
+                h = _mix(late & U64((1 << (21 * size)) - 1) | _WIDE)
+            if k >= (dense_size if dense else size):
+                out[at + count] = h
+                count += 1
+        spaces = False
+    if k > 0 and count == 0:
+        out[at] = h
+        count = 1
+    return count
+
+
+@compiled
+def _shingles(data, begin, end, bytewise, by_words, size, salt, out, at, word):  # type: ignore[no-untyped-def]
+    """Write the hashes of the shingles of one text, and return how many. `salt` tells fields apart."""
+    if by_words:
+        count = _words(data, begin, end, bytewise, size, out, at, word)
+    else:
+        seen = U8(0)
+        for p in range(U64(begin), U64(end)):
+            seen |= data[p]
+        if seen < U8(0x80):
+            count = _characters(data, begin, end, bytewise, size, out, at)
+        else:
+            count = _any_characters(data, begin, end, bytewise, size, out, at)
+    if salt != U64(0):
+        for j in range(at, at + count):
+            out[j] ^= salt
+    return count
+
+
+@compiled
+def _sign(mixed, count, a, b, row):  # type: ignore[no-untyped-def]
+    """Write the least value of all hashes under each permutation; eight hashes a pass share loads and stores."""
+    for k in range(len(a)):
+        row[k] = U32(0xFFFFFFFF)
+    for j in range(count, count + 7):
+        mixed[j] = mixed[count - 1]
+    for j in range(0, count, 8):
+        h0, h1, h2, h3 = mixed[j], mixed[j + 1], mixed[j + 2], mixed[j + 3]
+        h4, h5, h6, h7 = mixed[j + 4], mixed[j + 5], mixed[j + 6], mixed[j + 7]
+        for k in range(len(a)):
+            x = a[k]
+            y = b[k]
+            m0 = min(U32(h0 * x + y), U32(h1 * x + y))
+            m1 = min(U32(h2 * x + y), U32(h3 * x + y))
+            m2 = min(U32(h4 * x + y), U32(h5 * x + y))
+            m3 = min(U32(h6 * x + y), U32(h7 * x + y))
+            row[k] = min(row[k], min(min(m0, m1), min(m2, m3)))
+
+
+@compiled
+def sketch(data, starts, bytewise, by_words, size, fields, a, b, rows, keys, counts, sums):  # type: ignore[no-untyped-def]
+    """Write of each text its band keys, how many shingles it has, and the sum of their hashes.
+
+    A text of several fields is like another where they are like in each field, so their shingles are told
+    apart, and it counts as empty where one field is.
+    """
+    longest = 0
+    for i in range(len(starts) - 1):
+        longest = max(longest, starts[i + 1] - starts[i])
+    hashes = np.empty(longest * fields + 8, U64)
+    mixed = np.empty(longest * fields + 16, U32)
+    word = np.empty(longest // 2 + 2, U64)
+    row = np.empty(len(a), U32)
+    for i in range(len(counts)):
+        count = 0
+        for f in range(fields):
+            t = i * fields + f
+            salt = U64(U64(f) * _FIELD)
+            found = _shingles(data, starts[t], starts[t + 1] - 1, bytewise, by_words, size, salt, hashes, count, word)
+            count = count + found if found else 0
+            if not found:
+                break
+        counts[i] = count
+        total = U64(0)
+        for j in range(count):
+            total += hashes[j]
+            m = U32(hashes[j] >> U64(32))
+            m = U32(U32(m ^ (m >> U32(16))) * _D1)
+            m = U32(U32(m ^ (m >> U32(13))) * _D2)
+            mixed[j] = U32(m ^ (m >> U32(16)))
+        sums[i] = total
+        if not count:
+            continue
+        _sign(mixed, count, a, b, row)
+        for j in range(keys.shape[1]):
+            h = U64(j + 1) * _NEXT
+            for k in range(j * rows, (j + 1) * rows):
+                h = U64(U64(h ^ U64(row[k])) * _WORD)
+                h ^= h >> U64(32)
+            keys[i, j] = U32(h >> U64(32)) ^ U32(h & U64(0xFFFFFFFF))
+
+
+@compiled
+def meet(order, begins, ends, keys, band, hits, reach):  # type: ignore[no-untyped-def]
+    """Return the candidates of one band, first * 2**32 + second: those no earlier band brings.
+
+    `order` holds key * 2**32 + text, sorted; `begins` and `ends` are its runs of one key. Each text meets at
+    most `reach` texts before it.
+    """
+    out = np.empty(1024, U64)
+    m = 0
+    bands = keys.shape[1]
+    for r in range(len(begins)):
+        for q in range(begins[r] + 1, ends[r]):
+            y = order[q] & U64(0xFFFFFFFF)
+            for e in range(max(begins[r], q - reach), q):
+                x = order[e] & U64(0xFFFFFFFF)
+                new = True
+                for j in range(band):
+                    if keys[x, j] == keys[y, j]:
+                        new = False
+                        break
+                met = 1
+                if new and hits > 1:
+                    for j in range(band + 1, bands):
+                        met += keys[x, j] == keys[y, j]
+                        if met == hits:
+                            break
+                if new and met >= hits:
+                    if m == len(out):
+                        wider = np.empty(2 * m, U64)
+                        wider[:m] = out
+                        out = wider
+                    out[m] = x << U64(32) | y
+                    m += 1
+    return out[:m]
+
+
+@compiled
+def _distinct(hashes, begin, count, table, stamp, mark):  # type: ignore[no-untyped-def]
+    """Move the distinct hashes to the front, and return how many they are."""
+    mask = U64(len(table) - 1)
+    kept = begin
+    for p in range(begin, begin + count):
+        h = hashes[p]
+        q = h & mask
+        while stamp[q] == mark and table[q] != h:
+            q = (q + U64(1)) & mask
+        if stamp[q] != mark:
+            stamp[q] = mark
+            table[q] = h
+            hashes[kept] = h
+            kept += 1
+    return kept - begin
+
+
+@compiled
+def verify(data, starts, bytewise, by_words, size, fields, left, right, threshold):  # type: ignore[no-untyped-def]
+    """Return the exact Jaccard similarity of texts, two by two: the least of any field, -1 below the threshold."""
+    texts = len(starts) - 1
+    longest = 0
+    for t in range(texts):
+        longest = max(longest, starts[t + 1] - starts[t])
+    capacity = 64
+    while capacity < 2 * longest:
+        capacity *= 2
+    table = np.empty(capacity, U64)
+    stamp = np.full(capacity, -1, np.int64)
+    mask = U64(capacity - 1)
+    word = np.empty(longest // 2 + 2, U64)
+    hashes = np.empty(starts[texts] + 8, U64)
+    begins = np.empty(texts, np.int64)
+    sizes = np.empty(texts, np.int64)
+    at = 0
+    for t in range(texts):
+        found = _shingles(data, starts[t], starts[t + 1] - 1, bytewise, by_words, size, U64(0), hashes, at, word)
+        begins[t] = at
+        sizes[t] = _distinct(hashes, at, found, table, stamp, np.int64(t))
+        at += sizes[t]
+    scores = np.full(len(left), -1.0)
+    mark = np.int64(texts)
+    for f in range(fields):
+        current = -1
+        for i in range(len(left)):
+            x, y = left[i] * fields + f, right[i] * fields + f
+            if f > 0 and scores[i] < 0:
+                continue
+            # A hair below, as this only saves work: what decides is the division.
+            needed = int(np.ceil(threshold / (1.0 + threshold) * (sizes[x] + sizes[y]) - 1e-6))
+            if sizes[x] == 0 or sizes[y] == 0 or min(sizes[x], sizes[y]) < needed:
+                scores[i] = -1.0
+                continue
+            if x != current:
+                current = x
+                mark += 1
+                for p in range(begins[x], begins[x] + sizes[x]):
+                    h = hashes[p]
+                    q = h & mask
+                    while stamp[q] == mark:
+                        q = (q + U64(1)) & mask
+                    stamp[q] = mark
+                    table[q] = h
+            shared = 0
+            rest = sizes[y]
+            for p in range(begins[y], begins[y] + sizes[y]):
+                if shared + rest < needed:
+                    break
+                h = hashes[p]
+                q = h & mask
+                while stamp[q] == mark and table[q] != h:
+                    q = (q + U64(1)) & mask
+                shared += stamp[q] == mark
+                rest -= 1
+            score = shared / (sizes[x] + sizes[y] - shared)
+            if score < threshold:
+                scores[i] = -1.0
+            else:
+                scores[i] = score if f == 0 else min(scores[i], score)
+    return scores

@@ -1,0 +1,127 @@
+"""Texts into sets: what a shingle is, and texts packed for the loops that make them. Loaded by searches only.
+
+A text is folded as `text.normalise` does: compatibility forms, case, and everything but letters, digits
+and the underscore is one space. Its shingles are then
+
+- words: each run of n words, word3 by default for words;
+- characters: each window of n characters, the single spaces between words counted. A window that ends in
+  a character of a script that needs few of them, which are also those without spaces or nearly so
+  (Chinese, Japanese, Korean), is three characters long.
+
+A text that is shorter than any window is its own only shingle, and an empty one has none.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from curator import text
+from curator.minhash.bands import parse_shingle
+from curator.minhash.clusters import Text
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+DENSE_WINDOW = 3
+DENSE = (0x2E80, 0xD7FF), (0x20000, 0x3FFFF)
+# Characters below fit into 12 bits, so five of them into one number, with no hash that could collide.
+NARROW = 1 << 12
+
+# Bytes of UTF-8: capitals as small letters, 0 for what separates. From 128 on they are parts of letters:
+# where they are not, the text was folded before.
+FOLD = np.array([ord(c) if (c := chr(b).lower()).isalnum() or c == "_" else 0 for b in range(128)], np.uint8)
+FOLD = np.concatenate([FOLD, np.arange(128, 256, dtype=np.uint8)])
+FOLDED_CODES = 0x20000
+HARD = (1 << 64) - 1
+
+
+def sets(one: Text, shingle: str) -> set[str]:
+    """Return the shingles of a text as strings: what the compiled loops count, written down to be read."""
+    kind, size = parse_shingle(shingle)
+    folded = normalise(one)
+    if kind == "word":
+        return text.shingles(folded, size)
+    windows = set()
+    for end in range(1, len(folded) + 1):
+        width = min(size, DENSE_WINDOW) if is_dense(ord(folded[end - 1])) else size
+        if end >= width:
+            windows.add(folded[end - width : end])
+    return windows or ({folded} if folded else set())
+
+
+def is_dense(code: int) -> bool:
+    """Return whether a character says about as much as a syllable or a word: Chinese, Japanese, Korean."""
+    return any(low <= code <= high for low, high in DENSE)
+
+
+def normalise(one: Text) -> str:
+    """Return a text folded. Bytes are read as UTF-8; what is none of it separates words."""
+    return text.normalise(one.decode("utf-8", "replace") if isinstance(one, bytes) else one)
+
+
+def pack(texts: Sequence[Text], fold: Callable[..., tuple[Array, Array, Array]] | None) -> tuple[Array, Array]:
+    """Return the bytes of all texts, each ended by a zero, and where each begins, and the last one ends.
+
+    What is not plain ASCII is folded here: by `fold` where the loops are compiled, and text by text where
+    they are not or where characters combine. Lone surrogates are let through: they fold to a space.
+    """
+    data = joined(texts)
+    buffer = np.frombuffer(data, np.uint8)
+    starts = np.concatenate([[0], np.flatnonzero(buffer == 0) + 1])
+    if len(starts) != len(texts) + 1:  # a text holds a zero itself
+        return pack([one.replace(b"\0", b" ") if isinstance(one, bytes) else one.replace("\0", " ") for one in texts],
+                    fold)  # fmt: skip
+    if data.isascii():
+        return buffer, starts
+    if fold is None:
+        return pack_folded([one if one.isascii() else normalise(one) for one in texts])
+    folded, starts, hard = fold(buffer, starts, FOLD, fold_codes())
+    places = np.flatnonzero(hard)
+    if not len(places):
+        return folded, starts
+    pieces: list[Text] = [folded[a : b - 1].tobytes() for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    for place in places.tolist():
+        pieces[place] = normalise(texts[place])
+    return pack_folded(pieces)
+
+
+def pack_folded(texts: Sequence[Text]) -> tuple[Array, Array]:
+    """Pack texts that are ASCII or folded already."""
+    buffer = np.frombuffer(joined(texts), np.uint8)
+    return buffer, np.concatenate([[0], np.flatnonzero(buffer == 0) + 1])
+
+
+def joined(texts: Sequence[Text]) -> bytes:
+    """Return texts as UTF-8, each ended by a zero."""
+    try:
+        return ("\0".join(texts) + "\0").encode("utf-8", "surrogatepass")  # type: ignore[arg-type]
+    except TypeError:
+        return b"\0".join(t if isinstance(t, bytes) else t.encode("utf-8", "surrogatepass") for t in texts) + b"\0"
+
+
+@cache
+def fold_codes() -> Array:
+    """Return what each character below 0x20000 folds to: up to seven bytes of UTF-8, their number in the top byte.
+
+    HARD where more is needed, or where a character may combine with the one before it: such a text
+    is folded as a whole. Takes a fifth of a second, once.
+    """
+    combining = set(map(chr, [*range(0x1161, 0x1176), *range(0x11A8, 0x11C3)]))  # the jamo of Hangul syllables
+    for code in range(0x80, FOLDED_CODES):
+        parts = unicodedata.decomposition(chr(code)).split()
+        if len(parts) == 2 and not parts[0].startswith("<"):
+            combining.add(chr(int(parts[1], 16)))
+    table = np.full(FOLDED_CODES, HARD, np.uint64)
+    for code in range(0x80, FOLDED_CODES):
+        plain = unicodedata.normalize("NFKC", chr(code))
+        if any(c in combining or unicodedata.combining(c) for c in plain):
+            continue
+        kept = "".join(c if c.isalnum() or c == "_" else " " for c in plain.casefold())
+        encoded = kept.encode("utf-8")
+        if len(encoded) <= 7:
+            table[code] = int.from_bytes(encoded, "little") | len(encoded) << 56
+    return table

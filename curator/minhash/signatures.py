@@ -1,0 +1,29 @@
+"""The permutations of datasketch's `affine32` scheme: a signature made with them is one of its own, bit for bit."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from curator.minhash.shingles import Array
+
+# Of MurmurHash3: the 32-bit finalizer that datasketch puts before its permutations, and the 64-bit one
+# that spreads our shingles. Both are bijections: they add no collision.
+FMIX32 = 0x85EBCA6B, 0xC2B2AE35
+FMIX64 = 0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53
+# Odd, with bits all over: what words are hashed with, and joined.
+BYTE, WORD, NEXT, FIELD = 0x9FB21C651E98DF25, 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93
+
+
+@cache
+def permutations(count: int, seed: int = 1) -> tuple[Array, Array]:
+    """Return (a, b), uint32: permutation k sends a mixed hash h to a[k] * h + b[k], modulo 2**32.
+
+    The same as `datasketch.MinHash(num_perm=count, seed=seed, scheme="affine32").permutations`, which
+    takes half a second to import.
+    """
+    random = np.random.RandomState(seed)
+    a = random.randint(0, 1 << 31, count, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
+    b = random.randint(0, 1 << 32, count, dtype=np.uint32)
+    return a, b

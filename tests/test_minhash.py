@@ -1,0 +1,356 @@
+"""What is nearly the same: proposed by MinHash, proved by counting, the same by every engine, and never chained."""
+
+import itertools
+import multiprocessing
+import random
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
+
+from curator import minhash, text
+from curator.errors import UserError
+from curator.minhash import bands, engine, kernels, shingles, signatures
+
+WORDS = [f"word{i}" for i in range(400)]
+ENGINES = ["numba", "numpy", "datasketch"]
+# Letters that fold to others or to two, combine, need no spaces, are none, or are no text at all.
+UGLY = [
+    "", "   ", "!!! ... ???", "a", "ab cd", "Hello, World! foo_bar 42", "hello world FOO_BAR, 42.",
+    "Größe und Straße", "GRÖSSE UND STRASSE", "e\u0301tude de\u0301ja vu", "étude déjà vu", "ﬁne ½ print…",
+    "日本語のテキストです", "日本語のテキストだ", "日本", "한국어 문장을 봅니다", "ก่อนหน้า ไทย",
+    "किताब की बात", "\u1100\u1161\u11a8 jamo",
+    "👍🏽👍🏽", "Ελλάδα ΣΊΣΥΦΟΣ", "Iİıi dotted", "\ud800 lone surrogate", "a\0b zero", "x" * 200, "Việt Nam tiếng nói",
+    "𠀀𠀁𠀂𠀃 rare", "ab cd ", " ab cd",
+]  # fmt: skip
+
+
+def edited(words, changes, rng):
+    """Return a copy of a text with some of its words replaced."""
+    words = list(words)
+    for place in rng.sample(range(len(words)), changes):
+        words[place] = f"other{rng.randrange(10**6)}"
+    return words
+
+
+def made(count, seed=1, length=60):
+    """Return texts of which half are copies with up to eight words changed, and some with none."""
+    rng = random.Random(seed)
+    texts = [[rng.choice(WORDS) for _ in range(length)] for _ in range(count // 2)]
+    texts += [edited(rng.choice(texts), rng.choice((0, 1, 2, 3, 5, 8)), rng) for _ in range(count - len(texts))]
+    rng.shuffle(texts)
+    return [" ".join(words) for words in texts]
+
+
+def jaccard(a, b):
+    return len(a & b) / len(a | b) if a and b else 0.0
+
+
+def brute_force(texts, threshold, shingle):
+    """Return every two similar texts, by comparing all: a matrix of who has what, times itself."""
+    sets = [shingles.sets(one, shingle) for one in texts]
+    known = {shingle: place for place, shingle in enumerate(set().union(*sets))}
+    columns = np.array([known[shingle] for one in sets for shingle in one], np.int64)
+    sizes = np.array(list(map(len, sets)))
+    table = csr_matrix((np.ones(len(columns), np.int64), columns, [0, *np.cumsum(sizes)]), (len(sets), len(known) + 1))
+    shared = (table @ table.T).tocoo()
+    rows = zip(shared.row.tolist(), shared.col.tolist(), shared.data.tolist(), strict=True)
+    both = {(i, j): n / (len(sets[i]) + len(sets[j]) - n) for i, j, n in rows if i < j}
+    return {pair: score for pair, score in both.items() if score >= threshold}
+
+
+def found(texts, threshold, shingle="char5", **options):
+    return {(i, j): score for i, j, score in minhash.find_similar(texts, threshold, shingle, **options).pairs()}
+
+
+@pytest.mark.parametrize("shingle", ["char5", "word3"])
+@pytest.mark.parametrize("threshold", [0.6, 0.75, 0.9, 1.0])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_is_found_agrees_with_brute_force(engine, threshold, shingle):
+    texts = made(150)
+    assert found(texts, threshold, shingle, engine=engine) == brute_force(texts, threshold, shingle)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shingle", ["char5", "word1", "word3"])
+def test_two_thousand_rows_agree_with_brute_force_at_every_threshold(shingle):
+    texts = made(2000, length=40)
+    truth = brute_force(texts, 0.6, shingle)
+    for threshold in (0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0):
+        expected = {pair: score for pair, score in truth.items() if score >= threshold}
+        assert found(texts, threshold, shingle, engine="numba") == expected
+
+
+@pytest.mark.parametrize("shingle", ["char5", "char3", "word1", "word3"])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_ugly_texts_are_counted_as_they_are_written_down(engine, shingle):
+    assert found(UGLY, 0.5, shingle, engine=engine) == brute_force(UGLY, 0.5, shingle)
+
+
+@pytest.mark.parametrize("shingle", ["char5", "word2"])
+@settings(max_examples=150, deadline=None)
+@given(one=st.text(), other=st.text())
+def test_any_two_texts_are_counted_alike_by_both_loops(shingle, one, other):
+    expected = [jaccard(shingles.sets(one, shingle), shingles.sets(other, shingle))]
+    assert minhash.scores(one, [other], shingle, "numba") == expected
+    assert minhash.scores(one, [other], shingle, "numpy") == expected
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.text(), min_size=1, max_size=5))
+def test_texts_are_folded_as_the_rest_of_curator_folds_them(texts):
+    data, starts = shingles.pack(texts, kernels.fold)
+    folded = shingles.FOLD[data].tobytes().replace(b"\0", b" ").decode()
+    pieces = [data[a : b - 1].tobytes() for a, b in itertools.pairwise(starts)]
+    assert [text.normalise(piece.decode()) for piece in pieces] == [text.normalise(one) for one in texts]
+    assert folded.split() == " ".join(map(text.normalise, texts)).split()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=60))
+def test_bytes_that_are_no_text_do_no_harm(data):
+    readable = data.decode("utf-8", "replace")
+    assert found([data, readable], 1.0, engine="numba") == brute_force([readable, readable], 1.0, "char5")
+
+
+@settings(max_examples=15, deadline=None)
+@given(order=st.permutations(range(80)), threads=st.integers(1, 4), engine=st.sampled_from(["numba", "numpy"]))
+def test_rows_threads_and_engines_in_another_order_change_nothing(order, threads, engine):
+    texts = made(80, seed=3)
+    expected = {(min(a, b), max(a, b), score) for (a, b), score in found(texts, 0.7, engine="numpy").items()}
+    again = found([texts[place] for place in order], 0.7, engine=engine, threads=threads)
+    named = [(order[a], order[b], score) for (a, b), score in again.items()]
+    assert {(min(a, b), max(a, b), score) for a, b, score in named} == expected
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_fields_have_to_match_each(engine):
+    pairs = [
+        ("What is the capital of France?", "Paris is the capital."),
+        ("What is the capital of France??", "Paris is the capital!"),
+        ("What is the capital of France?", "I cannot help with that."),
+        ("How do I boil an egg?", "I cannot help with that."),
+        ("", "I cannot help with that."),
+    ]
+    assert found(pairs, 0.8, engine=engine) == {(0, 1): 1.0}
+    pairs[1] = ("What is the capital of France??", "Paris is the capital, I say!")
+    both = [jaccard(*(shingles.sets(pair[f], "char5") for pair in pairs[:2])) for f in (0, 1)]
+    assert found(pairs, 0.5, engine=engine) == {(0, 1): min(both)}
+
+
+def test_a_text_a_hundred_thousand_times_makes_no_more_rows_than_that():
+    same = "The library opens at nine in the morning."
+    similar = minhash.find_similar([same, *([same.upper()] * 99_999), same + " Yes!"], 0.8, engine="numba")
+    assert len(similar.left) == 100_000 and similar.complete
+    assert set(similar.left.tolist()) == {0}
+    ((kept, members),) = minhash.stars(range(100_001), similar)
+    assert kept == 0 and len(members) == 100_000 and members[0] == (1, 1.0) and members[-1][0] == 100_000
+
+
+def test_texts_that_differ_by_one_word_stay_within_memory_and_say_so(monkeypatch):
+    monkeypatch.setattr(engine, "MOST_MEETINGS", 1000)
+    frame = "Please tell me in a few short words what it is that makes the city of {} such a good place to live in now"
+    texts = [frame.format(word) for word in WORDS]
+    similar = minhash.find_similar(texts, 0.7)
+    assert not similar.complete
+    assert 0 < len(similar.left) < 30_000
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_text_of_a_megabyte_is_compared_like_any_other(engine):
+    long = " ".join(random.Random(1).choices(WORDS, k=150_000))
+    assert found([long, long + " more", "short"], 0.9, engine=engine).keys() == {(0, 1)}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("texts", [[], [""], ["one"], ["", ""], ["!", "?"]])
+def test_nothing_is_like_nothing(engine, texts):
+    similar = minhash.find_similar(texts, 0.8, engine=engine)
+    assert similar.left.tolist() == [] and len(similar.copy_of) == len(texts)
+
+
+@pytest.mark.parametrize("shingle", ["char5", "word3"])
+@pytest.mark.parametrize("threshold", [0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0])
+@pytest.mark.parametrize("count", [1000, 100_000, 10_000_000])
+def test_the_scheme_chosen_misses_at_most_one_pair_in_ten_thousand(count, threshold, shingle):
+    scheme = minhash.choose(threshold, shingle, count)
+    assert scheme.permutations <= bands.MOST_PERMUTATIONS
+    assert scheme.miss(threshold) <= 1e-4
+
+
+def test_a_scheme_misses_as_often_as_it_says():
+    """Signatures of sets of a known similarity, by thousands of seeds, against the formula."""
+    scheme = minhash.Scheme("word1", bands=8, rows=4, hits=2)
+    one, other = " ".join(WORDS[:90]), " ".join(WORDS[10:100])  # J = 80 / 100
+    met = 0
+    for seed in range(2000):
+        first, second = minhash.band_keys([one, other], replace(scheme, seed=seed), "numba")
+        met += len(set(first) & set(second)) >= 2
+    assert 1 - met / 2000 == pytest.approx(scheme.miss(0.8), abs=0.03)
+
+
+def test_signatures_are_those_of_datasketch_bit_for_bit():
+    from datasketch import MinHash
+
+    hashes = np.random.default_rng(1).integers(0, 1 << 32, 500, dtype=np.uint32)
+    a, b = signatures.permutations(128, seed=7)
+    theirs = MinHash(num_perm=128, seed=7, hashfunc=int, scheme="affine32")
+    theirs.update_batch(hashes.tolist())
+    assert np.array_equal(theirs.permutations, [a, b])
+    mixed, row = np.concatenate([fmix32(hashes), np.zeros(7, np.uint32)]), np.empty(128, np.uint32)
+    kernels._sign(mixed, len(hashes), a, b, row)
+    assert np.array_equal(row, theirs.hashvalues)
+
+
+def fmix32(h):
+    """The finalizer of MurmurHash3, from its description."""
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+        h = (h ^ (h >> np.uint32(shift))) * np.uint32(factor)
+    return h
+
+
+@pytest.mark.parametrize("shingle", ["char5", "word3"])
+def test_both_loops_make_the_same_band_keys(shingle):
+    texts = [*UGLY, *made(50)]
+    scheme = minhash.stored(shingle)
+    keys = minhash.band_keys(texts, scheme, "numba")
+    assert keys == minhash.band_keys(texts, scheme, "numpy")
+    assert keys[0] == [] and len(keys[-1]) == 18 and max(keys[-1]) < 1 << 63
+
+
+def test_stored_keys_find_a_reworded_copy():
+    one = "The library opens at nine in the morning and closes at seven in the evening on every weekday."
+    other = "The library opens at nine in the morning and closes at eight in the evening on every weekday."
+    first, second = minhash.band_keys([one, other], minhash.stored())
+    assert set(first) & set(second)
+    assert minhash.scores(one, [other, "Else."]) == [jaccard(*(shingles.sets(t, "char5") for t in (one, other))), 0.0]
+
+
+def test_texts_can_come_as_a_stream_and_be_asked_for_again():
+    texts = made(300)
+    asked = []
+
+    def take(places):
+        asked.extend(places)
+        return [texts[place].encode() for place in places]
+
+    similar = minhash.find_similar((one.encode() for one in texts), 0.8, take=take)
+    assert {(i, j) for i, j, _ in similar.pairs()} == brute_force(texts, 0.8, "char5").keys()
+    assert 0 < len(asked) < 300
+
+
+def test_a_text_that_is_gone_when_asked_for_again_ends_the_search():
+    texts = made(100)
+    with pytest.raises(ValueError, match="asked for again"):
+        minhash.find_similar(iter(texts), 0.8, take=lambda places: [texts[place] for place in places[1:]])
+
+
+def test_progress_is_told_and_what_it_raises_ends_the_search():
+    class Cancelled(Exception):
+        pass
+
+    def cancel(stage, done, total):
+        told.append(stage)
+        if stage == "compare":
+            raise Cancelled
+
+    told = []
+    with pytest.raises(Cancelled):
+        minhash.find_similar(made(300), 0.8, threads=2, on_progress=cancel)
+    assert told[0] == "read" and "group" in told
+
+
+def test_two_searches_at_once_and_one_in_a_forked_child_never_abort():
+    """Loops that numba runs in parallel itself abort in both cases."""
+    texts = made(200)
+    expected = found(texts, 0.8, engine="numba")
+    with ThreadPoolExecutor(4) as pool:
+        for answer in [pool.submit(found, texts, 0.8, engine="numba", threads=2) for _ in range(8)]:
+            assert answer.result() == expected
+    assert threading.active_count() < 20
+    child = multiprocessing.get_context("fork").Process(target=search_in_child, args=(texts, expected))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+
+
+def search_in_child(texts, expected):
+    assert found(texts, 0.8, engine="numba", threads=2) == expected
+
+
+def test_where_nothing_can_be_kept_the_loops_are_compiled_each_time(monkeypatch):
+    calls = []
+
+    def njit(function, **options):
+        calls.append(options)
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return function
+
+    monkeypatch.setattr(kernels, "njit", njit)
+    assert kernels.compiled(len) is len
+    assert calls == [{"cache": True, "nogil": True}, {"nogil": True}]
+
+
+def test_a_small_search_does_not_wait_for_the_compiled_loops(monkeypatch):
+    monkeypatch.delitem(sys.modules, "curator.minhash.kernels")
+    assert len(found(made(100), 0.8)) > 0
+    assert "curator.minhash.kernels" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threshold": 0}, "0 is not between 0.5 and 1"),
+        ({"threshold": 1.1}, "1.1 is not between"),
+        ({"threshold": float("nan")}, "nan is not between"),
+        ({"threshold": 0.8, "shingle": "char9"}, "no shingle 'char9'"),
+        ({"threshold": 0.8, "engine": "spark"}, "no engine 'spark'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        minhash.find_similar(["a", "b"], **options)
+
+
+def test_a_chain_is_cut_so_that_nothing_unlike_the_kept_one_goes():
+    """a ~ b ~ c ~ d, but a is not like c: removing all but a would lose c and d."""
+    chain = minhash.Similar(np.array([0, 1, 2]), np.array([1, 2, 3]), np.full(3, 0.9), np.arange(4), True)
+    assert minhash.stars(range(4), chain) == [(0, [(1, 0.9)]), (2, [(3, 0.9)])]
+
+
+def test_a_copy_that_is_better_than_the_first_is_kept_with_all_the_first_is_like():
+    texts = ["one two three four five six", "One two three four five six!", "one two three four five sixty"]
+    similar = minhash.find_similar(texts, 0.7)
+    ((kept, members),) = minhash.stars([1, 0, 2], similar)
+    assert kept == 1 and [place for place, _ in members] == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "why"),
+    [
+        ("Take 5 eggs and boil them.", "Take 6 eggs and boil them.", "another number: 5 / 6"),
+        ("It takes three days.", "It takes four days.", "another number: three / four"),
+        ("The shop is open on Sunday.", "The shop is not open on Sunday.", "a negation in one only: not"),
+        ("You can do that.", "You can't do that.", "a negation in one only"),
+        ("The capital of France is big.", "The capital of Spain is big.", "another name: France / Spain"),
+        ("It lies in Austria, I think.", "It lies in Australia, I think.", "another name: Austria / Australia"),
+        ("what is the capital of france", "what is the capital of spain", "another word: france / spain"),
+        ("Paris is the capital.", "Rome is the capital.", "another word: Paris / Rome"),
+        ("It is open from 9 to 5.", "It is open from 9 to 5!", None),
+        ("The recieved parcel is here.", "The received parcel is here.", None),
+        ("It is about this matter.", "It is on this matter.", None),
+        ("THE SHOP IS OPEN", "the shop is open", None),
+        ("Sure, here it is: the shop is open.", "Here it is: the shop is open.", None),
+        ("", "", None),
+    ],
+)
+def test_another_fact_is_told_from_another_wording(one, other, why):
+    said = minhash.differs_in_fact(one, other)
+    assert said == why if why is None else said is not None and said.startswith(why)
