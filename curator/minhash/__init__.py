@@ -9,7 +9,6 @@ or in NumPy, `reference` is the same search by datasketch itself, `clusters` cut
 from __future__ import annotations
 
 import importlib.util
-import sys
 from collections.abc import Sequence, Sized
 
 from curator.errors import UserError
@@ -19,11 +18,12 @@ from curator.minhash.facts import differs_in_fact
 
 __all__ = [
     "ENGINES", "Progress", "Scheme", "Similar", "Take",
-    "band_keys", "choose", "differs_in_fact", "find_similar", "scores", "stars", "stored",
+    "band_keys", "choose", "differs_in_fact", "find_similar", "nearest_size", "scores", "stars", "stored",
 ]  # fmt: skip
 
 ENGINES = ("auto", "numba", "numpy", "datasketch")
-# Below, NumPy is done before the compiled loops are loaded.
+# So few that NumPy is done before the compiled loops are loaded, which takes most of a second, and ten of them where
+# they have to be compiled first. Once a larger search has loaded them they do everything.
 FEW = 1000
 
 
@@ -61,14 +61,13 @@ def find_similar(
 
     from curator.minhash import engine as story
 
-    if engine == "auto" and count is not None and count < FEW and "curator.minhash.kernels" not in sys.modules:
-        engine = "numpy"
     if engine == "datasketch":
         from curator.minhash import reference
 
         return reference.search(texts, threshold, scheme, on_progress)
     threads = threads or story.default_threads()
-    return story.search(texts, take, count, threshold, scheme, story.load(engine), threads, on_progress)
+    loops = story.load(engine, few=count is not None and count < FEW)
+    return story.search(texts, take, count, threshold, scheme, loops, threads, on_progress)
 
 
 def nearest_size(count: int | None) -> int:
@@ -86,11 +85,11 @@ def band_keys(texts: Sequence[Text], scheme: Scheme, engine: str = "auto") -> li
     """
     from curator.minhash import engine as story
 
-    return story.band_keys(texts, scheme, story.load(engine))
+    return story.band_keys(texts, scheme, story.load(engine, few=len(texts) < FEW))
 
 
 def scores(one: Text, others: Sequence[Text], shingle: str = "char5", engine: str = "auto") -> list[float]:
     """Return the exact Jaccard similarity of one text to each of the others, as `find_similar` counts it."""
     from curator.minhash import engine as story
 
-    return story.scores(one, others, shingle, story.load(engine))
+    return story.scores(one, others, shingle, story.load(engine, few=len(others) < FEW))

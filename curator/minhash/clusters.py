@@ -11,6 +11,7 @@ Array = Any  # numpy.ndarray, which only searches load
 Progress = Callable[[str, int, int], None]
 Text = str | bytes
 Texts = Iterable[Text | tuple[Text, ...]]
+# The texts at some places, as many and in that order; an empty one for what is gone by now.
 Take = Callable[[Sequence[int]], Sequence[Text | tuple[Text, ...]]]
 
 

@@ -7,6 +7,7 @@ that are candidates are asked for again.
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,9 +32,12 @@ MOST_MEETINGS = 8_000_000
 T = TypeVar("T")
 
 
-def load(engine: str) -> ModuleType:
-    """Return the loops of an engine. `auto` takes the compiled ones where numba is there, NumPy's where it is not."""
-    if engine == "numpy":
+def load(engine: str, few: bool = False) -> ModuleType:
+    """Return the loops of an engine.
+
+    `auto` takes the compiled ones where numba is there, but not for a few texts where they are not loaded yet.
+    """
+    if engine == "numpy" or (engine == "auto" and few and "curator.minhash.kernels" not in sys.modules):
         return fallback
     try:
         from curator.minhash import kernels
@@ -126,7 +130,7 @@ def sketches(
     texts: Texts, count: int | None, scheme: Scheme, loops: ModuleType, crew: Crew,
     on_progress: Progress,
 ) -> tuple[Array, Array, Array, int]:  # fmt: skip
-    """Return of each text its band keys, how many shingles it has and the sum of their hashes; and its fields."""
+    """Return of each text its band keys, its number of shingles, the sum of their squared hashes; and its fields."""
     kind, size = parse_shingle(scheme.shingle)
     a, b = permutations(scheme.permutations, scheme.seed)
     fields = 1
@@ -163,11 +167,11 @@ def sketches(
 def copies(keys: Array, counts: Array, sums: Array) -> Array:
     """Return of each text the first one with the same shingles as often, which is itself where there is none.
 
-    Their number, the 64-bit sum of their hashes and all band keys have to agree. Two texts of which that holds
-    by accident come once in 2**64 / n**2 searches of n texts, times what the band keys rule out on top.
+    Their number, the sum of the squares of their 32-bit hashes and all band keys have to agree: some 60 bits and, in
+    two texts that have little in common, 32 more a band. Of a million texts no two agree by accident.
     """
     copy_of = np.arange(len(counts))
-    order = np.lexsort((copy_of, sums))
+    order = np.argsort(sums, kind="stable")
     order = order[counts[order] > 0]
     same = sums[order[1:]] == sums[order[:-1]]
     heads = np.concatenate([[True], ~same])[: len(order)]
@@ -185,22 +189,20 @@ def propose(
     keys: Array, firsts: Array, scheme: Scheme, loops: ModuleType, crew: Crew, on_progress: Progress
 ) -> tuple[Array, bool]:
     """Return the candidates, first * 2**32 + second, and whether all that met were looked at."""
-    ids = firsts.astype(np.uint64)
-    most = MOST_MEETINGS + 8 * len(ids)
+    most = MOST_MEETINGS + 8 * len(firsts)
 
     def meet(band: int) -> tuple[Array, bool]:
-        order = (keys[firsts, band].astype(np.uint64) << np.uint64(32)) | ids
-        order.sort()
+        order = loops.ordered(keys, firsts, band)
         key = order >> np.uint64(32)
         ends = np.append(np.flatnonzero(key[1:] != key[:-1]) + 1, len(key))
         begins = np.concatenate([[0], ends[:-1]])
         several = ends - begins > 1
         begins, ends = begins[several], ends[several]
         reach = reach_within(most, ends - begins)
-        return loops.meet(order, begins, ends, keys, band, scheme.hits, reach), reach < len(ids)
+        return loops.meet(order, begins, ends, keys, band, scheme.hits, reach), reach < len(firsts)
 
     found, complete = [np.empty(0, np.uint64)], True
-    if len(ids) > 1:
+    if len(firsts) > 1:
         for band, (some, cut) in enumerate(crew.map(meet, ((band,) for band in range(scheme.bands)))):
             found.append(some)
             complete &= not cut
@@ -234,7 +236,7 @@ def verify(
     if not len(left):
         return left, right, np.empty(0)
     # What hangs together lies together, so that few texts are asked for twice.
-    order = np.lexsort((right, left, components(len(counts), left, right)[left]))
+    order = np.lexsort((right, left, loops.components(len(counts), left, right)[left]))
     left, right = left[order], right[order]
     weight = counts[right].astype(np.int64)
     weight[1:] += np.where(left[1:] != left[:-1], counts[left[1:]], 0)
@@ -264,16 +266,6 @@ def verify(
         on_progress("compare", done, len(left))
     kept = scores >= threshold
     return left[kept], right[kept], scores[kept]
-
-
-def components(count: int, left: Array, right: Array) -> Array:
-    """Return of each of `count` texts the number of the net of pairs it hangs in."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    pairs = coo_matrix((np.ones(len(left), np.int8), (left, right)), shape=(count, count))
-    label: Array = connected_components(pairs, directed=False)[1]
-    return label
 
 
 def band_keys(texts: Sequence[Text], scheme: Scheme, loops: ModuleType) -> list[list[int]]:

@@ -7,18 +7,13 @@ from functools import cache
 import numpy as np
 
 from curator.minhash.shingles import DENSE, DENSE_WINDOW, NARROW, Array
-from curator.minhash.signatures import BYTE, FIELD, FMIX32, FMIX64, NEXT, WORD
+from curator.minhash.signatures import BYTE, FIELD, FMIX32, NEXT, SPREAD, WORD
 
 U32, U64 = np.uint32, np.uint64
+SPREAD_64 = U64(SPREAD)
 fold = None  # shingles.pack folds in Python what is not ASCII
-SIGNED_AT_ONCE = 1 << 15  # shingles, so that the permutations of a block stay in the cache
-
-
-def mix(h: Array) -> Array:
-    """The 64-bit finalizer of MurmurHash3."""
-    h = (h ^ (h >> U64(33))) * U64(FMIX64[0])
-    h = (h ^ (h >> U64(33))) * U64(FMIX64[1])
-    return h ^ (h >> U64(33))
+# So many that what is worked on stays in the cache.
+TEXTS_AT_ONCE, SIGNED_AT_ONCE = 512, 1 << 15
 
 
 @cache
@@ -48,7 +43,7 @@ def word_hashes(data: Array, starts: Array, bytewise: Array, size: int) -> tuple
         longer = left > x
         h[longer] = (h[longer] * U64(WORD)) ^ (word[np.flatnonzero(longer) + x] + U64(NEXT))
     kept = (left >= size) | (np.arange(len(owner)) == first[owner])
-    return mix(h[kept]), owner[kept]
+    return h[kept] * SPREAD_64, owner[kept]
 
 
 def character_hashes(data: Array, starts: Array, bytewise: Array, size: int) -> tuple[Array, Array]:
@@ -72,50 +67,54 @@ def character_hashes(data: Array, starts: Array, bytewise: Array, size: int) -> 
     code = folded if folded.max() < 0x80 else np.frombuffer(folded.tobytes().decode().encode("utf-32-le"), U32)
     code = code.astype(U64)
     stops = np.flatnonzero(code == 0)
-    begins = np.concatenate([[0], stops[:-1] + 1])
-    owner = np.repeat(np.arange(len(stops)), stops - begins)
-    place = np.flatnonzero(code)  # of each character in `code`
-    code_at = code[place]
-    k = place - begins[owner] + 1  # which character of its text it is, from 1 on
-    v = np.zeros(len(place), U64)
-    wide = np.zeros(len(place), bool)
-    late, early, dense_late = np.zeros_like(v), np.zeros_like(v), np.zeros_like(v)
-    any_wide = bool(code_at.max(initial=0) >= NARROW)
-    for back in range(size):
-        there = k > back
-        c = np.where(there, code[place - np.minimum(back, k - 1)], U64(0))
-        v |= (c & U64(NARROW - 1)) << U64(12 * back)
-        if any_wide:
-            wide |= c >= NARROW
-            if back < 3:
-                late |= c << U64(21 * back)
-            else:
-                early |= c << U64(21 * (back - 3))
-            if back < min(size, DENSE_WINDOW):
-                dense_late |= c << U64(21 * back)
-    h = mix(v)
-    whole: Array = k >= size
-    if any_wide:
-        tag = U64(1 << 63)
-        h = np.where(wide, mix(late ^ mix(early | tag)) if size > 3 else mix(late | tag), h)
-        dense = np.zeros(len(place), bool)
-        for low, high in DENSE:
-            dense |= (code_at >= low) & (code_at <= high)
-        whole_dense = dense & (k >= min(size, DENSE_WINDOW))
-        h = np.where(whole_dense, mix(dense_late | tag), h)
-        whole = whole | whole_dense
-    some = np.zeros(len(stops), bool)
-    some[owner[whole]] = True
-    last = np.append(owner[1:] != owner[:-1], True) if len(owner) else np.zeros(0, bool)
-    kept = whole | (last & ~some[owner])
-    return h[kept], owner[kept]
+    lengths = np.diff(stops, prepend=-1) - 1
+    owner = np.repeat(np.arange(len(stops)), lengths + 1)
+    k = np.arange(len(code)) - (stops - lengths)[owner] + 1  # which character of its text it is, from 1 on
+    before = [np.concatenate([np.zeros(x, U64), code])[: len(code)] for x in range(size)]
+    whole: Array = (k >= size) & (code != 0)
+    h = window_hashes(before)
+    if code.max() >= NARROW:
+        short = min(size, DENSE_WINDOW)
+        dense = np.logical_or.reduce([(code >= low) & (code <= high) for low, high in DENSE]) & (k >= short)
+        late = sum((before[x] << U64(21 * x) for x in range(short)), start=np.zeros(1, U64))
+        h = np.where(dense, (late | U64(1 << 63)) * SPREAD_64, h)
+        whole |= dense
+    # A text without a window is its own: what comes before it is cut off.
+    alone = np.flatnonzero((np.bincount(owner[whole], minlength=len(stops)) == 0) & (lengths > 0))
+    last = stops[alone] - 1
+    h[last] = window_hashes([np.where(lengths[alone] > x, before[x][last], U64(0)) for x in range(size)])
+    whole[last] = True
+    return h[whole], owner[whole]
+
+
+def window_hashes(before: list[Array]) -> Array:
+    """Return the hashes of windows: `before[x]` is the character x places before each window's last one."""
+    v, wide = before[0] & U64(NARROW - 1), before[0] >= NARROW
+    for x in range(1, len(before)):
+        v |= (before[x] & U64(NARROW - 1)) << U64(12 * x)
+        wide |= before[x] >= NARROW
+    h: Array = v * SPREAD_64
+    if wide.any():
+        late, early = np.zeros_like(v), np.full_like(v, 1 << 63)
+        for x, c in enumerate(before):
+            half = late if x < 3 else early
+            half |= c << U64(21 * (x % 3))
+        other = late ^ (early * SPREAD_64) if len(before) > 3 else late | U64(1 << 63)
+        h = np.where(wide, other * SPREAD_64, h)
+    return h
 
 
 def shingle_hashes(
     data: Array, starts: Array, bytewise: Array, by_words: bool, size: int, fields: int, salted: bool
 ) -> tuple[Array, Array]:
     """Return the hashes of the shingles of packed texts, and of which text each is, in order."""
-    hashes, owner = (word_hashes if by_words else character_hashes)(data, starts, bytewise, size)
+    parts = []
+    for some in range(0, len(starts) - 1, TEXTS_AT_ONCE):
+        bounds = starts[some : some + TEXTS_AT_ONCE + 1]
+        piece = data[bounds[0] : bounds[-1]]
+        h, text = (word_hashes if by_words else character_hashes)(piece, bounds - bounds[0], bytewise, size)
+        parts.append((h, text + some))
+    hashes, owner = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     if fields > 1 and salted:
         hashes = hashes ^ ((owner % fields).astype(U64) * U64(FIELD))
     return hashes, owner
@@ -125,7 +124,7 @@ def sketch(
     data: Array, starts: Array, bytewise: Array, by_words: bool, size: int, fields: int,
     a: Array, b: Array, rows: int, keys: Array, counts: Array, sums: Array,
 ) -> None:  # fmt: skip
-    """Write of each text its band keys, how many shingles it has, and the sum of their hashes."""
+    """Write of each text its band keys, how many shingles it has, and the sum of the squares of their hashes."""
     n = len(counts)
     hashes, owner = shingle_hashes(data, starts, bytewise, by_words, size, fields, True)
     if fields > 1:
@@ -134,14 +133,14 @@ def sketch(
         hashes, owner = hashes[kept], owner[kept] // fields
     counts[:] = np.bincount(owner, minlength=n)
     first = np.cumsum(counts) - counts
-    totals = np.zeros(len(hashes) + 1, U64)
-    np.cumsum(hashes, out=totals[1:])
-    sums[:] = totals[first + counts] - totals[first]
     filled = np.flatnonzero(counts)
     h = (hashes >> U64(32)).astype(U32)
     h = (h ^ (h >> U32(16))) * U32(FMIX32[0])
     h = (h ^ (h >> U32(13))) * U32(FMIX32[1])
     h ^= h >> U32(16)
+    totals = np.zeros(len(h) + 1, U64)
+    np.cumsum(h.astype(U64) ** 2, out=totals[1:])
+    sums[:] = totals[first + counts] - totals[first]
     signature = np.empty((len(a), n), U32)
     at = 0
     while at < len(filled):
@@ -161,6 +160,13 @@ def sketch(
         keys[filled, j] = key[filled]
 
 
+def ordered(keys: Array, texts: Array, band: int) -> Array:
+    """Return key * 2**32 + text of one band, sorted."""
+    order: Array = keys[texts, band].astype(U64) << U64(32) | texts.astype(U64)
+    order.sort()
+    return order
+
+
 def meet(order: Array, begins: Array, ends: Array, keys: Array, band: int, hits: int, reach: int) -> Array:
     """Return the candidates of one band, first * 2**32 + second: those no earlier band brings."""
     texts = (order & U64(0xFFFFFFFF)).astype(np.int64)
@@ -176,6 +182,16 @@ def meet(order: Array, begins: Array, ends: Array, keys: Array, band: int, hits:
             new = ~met[:, :band].any(axis=1) & (met.sum(axis=1) >= hits)
             found.append(u[new].astype(U64) << U64(32) | w[new].astype(U64))
     return np.concatenate(found)
+
+
+def components(count: int, left: Array, right: Array) -> Array:
+    """Return of each of `count` texts the number of the net of pairs it hangs in."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    pairs = coo_matrix((np.ones(len(left), np.int8), (left, right)), shape=(count, count))
+    label: Array = connected_components(pairs, directed=False)[1]
+    return label
 
 
 def verify(

@@ -16,10 +16,10 @@ import numpy as np
 from numba import njit
 
 from curator.minhash.shingles import DENSE, DENSE_WINDOW, FOLDED_CODES, HARD, NARROW
-from curator.minhash.signatures import BYTE, FIELD, FMIX32, FMIX64, NEXT, WORD
+from curator.minhash.signatures import BYTE, FIELD, FMIX32, NEXT, SPREAD, WORD
 
 U8, U32, U64 = np.uint8, np.uint32, np.uint64
-_C1, _C2 = map(U64, FMIX64)
+_SPREAD = U64(SPREAD)
 _D1, _D2 = map(U32, FMIX32)
 _BYTE, _WORD, _NEXT, _FIELD, _HARD = U64(BYTE), U64(WORD), U64(NEXT), U64(FIELD), U64(HARD)
 (_DENSE1, _DENSE2), (_DENSE3, _DENSE4) = ((U64(a), U64(b)) for a, b in DENSE)
@@ -33,16 +33,6 @@ def compiled(function: Callable[..., Any]) -> Any:
         return njit(function, cache=True, nogil=True)
     except RuntimeError:  # neither beside this file nor in the user's cache folder
         return njit(function, nogil=True)
-
-
-inlined = njit(inline="always")
-
-
-@inlined
-def _mix(h):  # type: ignore[no-untyped-def]
-    h = U64(h ^ (h >> U64(33))) * _C1
-    h = U64(h ^ (h >> U64(33))) * _C2
-    return U64(h ^ (h >> U64(33)))
 
 
 @compiled
@@ -90,17 +80,46 @@ def fold(data, starts, bytewise, codes):  # type: ignore[no-untyped-def]
 
 @compiled
 def _words(data, begin, end, bytewise, size, out, at, word):  # type: ignore[no-untyped-def]
-    """Write the hashes of runs of `size` words, and return how many. No branch depends on the text."""
-    h = U64(0)
+    """Write the hashes of runs of `size` words, and return how many. No branch depends on the text.
+
+    Both halves are read at once: each byte waits for the one before, and the processor does both in the same time.
+    """
+    half = U64(end - begin) >> U64(1)
+    middle = U64(begin) + half
+    while middle < U64(end) and bytewise[data[middle]] != 0:
+        middle += U64(1)
+    rest = min(U64(end) - middle, middle - U64(begin))
+    far = U64(len(word)) >> U64(1)
+    h = g = U64(0)
     k = U64(0)
-    for p in range(U64(begin), U64(end)):
+    n = far
+    for p in range(rest):
+        c = U64(bytewise[data[U64(begin) + p]])
+        d = U64(bytewise[data[middle + p]])
+        word[k] = h
+        word[n] = g
+        k += U64((c == U64(0)) & (h != U64(0)))
+        n += U64((d == U64(0)) & (g != U64(0)))
+        h = U64(0) if c == U64(0) else U64(h * _BYTE + c)
+        g = U64(0) if d == U64(0) else U64(g * _BYTE + d)
+    for p in range(U64(begin) + rest, middle):
         c = U64(bytewise[data[p]])
         word[k] = h
-        ends = c == U64(0)
-        k += U64(ends & (h != U64(0)))
-        h = U64(0) if ends else U64(h * _BYTE + c)
+        k += U64((c == U64(0)) & (h != U64(0)))
+        h = U64(0) if c == U64(0) else U64(h * _BYTE + c)
+    for p in range(middle + rest, U64(end)):
+        d = U64(bytewise[data[p]])
+        word[n] = g
+        n += U64((d == U64(0)) & (g != U64(0)))
+        g = U64(0) if d == U64(0) else U64(g * _BYTE + d)
     if h != U64(0):
         word[k] = h
+        k += U64(1)
+    if g != U64(0):
+        word[n] = g
+        n += U64(1)
+    for p in range(far, n):
+        word[k] = word[p]
         k += U64(1)
     if k == U64(0):
         return 0
@@ -110,37 +129,36 @@ def _words(data, begin, end, bytewise, size, out, at, word):  # type: ignore[no-
         h = word[j]
         for x in range(U64(1), joined):
             h = U64(U64(h * _WORD) ^ U64(word[j + x] + _NEXT))
-        out[U64(at) + j] = _mix(h)
+        out[U64(at) + j] = h * _SPREAD
     return np.int64(runs)
 
 
 @compiled
-def _characters(data, begin, end, bytewise, size, out, at):  # type: ignore[no-untyped-def]
+def _characters(data, begin, end, bytewise, size, out, at, letter):  # type: ignore[no-untyped-def]
     """Write the hashes of windows of `size` characters of an ASCII text, and return how many."""
-    window = U64((1 << (12 * size)) - 1)
-    v = U64(0)
-    k = 0
+    k = U64(0)
     after_space = True
     for p in range(U64(begin), U64(end)):
-        c = U64(bytewise[data[p]])
-        separates = c == U64(0)
-        taken = not (separates & after_space)
-        c = U64(32) if separates else c
+        c = bytewise[data[p]]
+        separates = c == U8(0)
+        letter[k] = U64(32) if separates else U64(c)
+        k += U64(not (separates & after_space))
         after_space = separates
-        v = U64(U64(v << U64(12)) | c) & window if taken else v
-        # Each place is written until it holds a whole window: a store costs less than a branch.
-        out[U64(at + max(k - size + 1, 0))] = _mix(v)
-        k += taken
-    if after_space and k > 0:
-        k -= 1
-        if k < size:
-            v >>= U64(12)
-    if k == 0:
+    if after_space and k > U64(0):
+        k -= U64(1)
+    if k == U64(0):
         return 0
-    if k < size:
-        out[at] = _mix(v)
-        return 1
-    return k - size + 1
+    width = min(U64(size), k)
+    windows = k - width + U64(1)
+    # Loops as short as this one run eight windows at a time.
+    for j in range(windows):
+        out[U64(at) + j] = letter[j]
+    for x in range(U64(1), width):
+        for j in range(windows):
+            out[U64(at) + j] = out[U64(at) + j] << U64(12) | letter[j + x]
+    for j in range(windows):
+        out[U64(at) + j] *= _SPREAD
+    return np.int64(windows)
 
 
 @compiled
@@ -183,13 +201,13 @@ def _any_characters(data, begin, end, bytewise, size, out, at):  # type: ignore[
             k += 1
             dense = (_DENSE1 <= code <= _DENSE2) | (_DENSE3 <= code <= _DENSE4)
             if dense and k >= dense_size:
-                h = _mix(_WIDE | (late & dense_bits))
+                h = U64(_WIDE | (late & dense_bits)) * _SPREAD
             elif narrow_since >= min(k, size):
-                h = _mix(v)
+                h = v * _SPREAD
             elif size > 3:
-                h = _mix(late ^ _mix(early & older_bits | _WIDE))
+                h = U64(late ^ U64((early & older_bits | _WIDE) * _SPREAD)) * _SPREAD
             else:
-                h = _mix(late & U64((1 << (21 * size)) - 1) | _WIDE)
+                h = U64(late & U64((1 << (21 * size)) - 1) | _WIDE) * _SPREAD
             if k >= (dense_size if dense else size):
                 out[at + count] = h
                 count += 1
@@ -210,7 +228,7 @@ def _shingles(data, begin, end, bytewise, by_words, size, salt, out, at, word): 
         for p in range(U64(begin), U64(end)):
             seen |= data[p]
         if seen < U8(0x80):
-            count = _characters(data, begin, end, bytewise, size, out, at)
+            count = _characters(data, begin, end, bytewise, size, out, at, word)
         else:
             count = _any_characters(data, begin, end, bytewise, size, out, at)
     if salt != U64(0):
@@ -241,7 +259,7 @@ def _sign(mixed, count, a, b, row):  # type: ignore[no-untyped-def]
 
 @compiled
 def sketch(data, starts, bytewise, by_words, size, fields, a, b, rows, keys, counts, sums):  # type: ignore[no-untyped-def]
-    """Write of each text its band keys, how many shingles it has, and the sum of their hashes.
+    """Write of each text its band keys, how many shingles it has, and the sum of the squares of their hashes.
 
     A text of several fields is like another where they are like in each field, so their shingles are told
     apart, and it counts as empty where one field is.
@@ -251,8 +269,12 @@ def sketch(data, starts, bytewise, by_words, size, fields, a, b, rows, keys, cou
         longest = max(longest, starts[i + 1] - starts[i])
     hashes = np.empty(longest * fields + 8, U64)
     mixed = np.empty(longest * fields + 16, U32)
-    word = np.empty(longest // 2 + 2, U64)
-    row = np.empty(len(a), U32)
+    word = np.empty(longest + 8, U64)
+    # The processor takes 32 permutations at a time; a rest of fewer would take as long as most of them together.
+    width = (len(a) + 31) // 32 * 32
+    factor, offset, row = np.zeros(width, U32), np.zeros(width, U32), np.empty(width, U32)
+    factor[: len(a)] = a
+    offset[: len(a)] = b
     for i in range(len(counts)):
         count = 0
         for f in range(fields):
@@ -264,22 +286,47 @@ def sketch(data, starts, bytewise, by_words, size, fields, a, b, rows, keys, cou
                 break
         counts[i] = count
         total = U64(0)
-        for j in range(count):
-            total += hashes[j]
+        for j in range(U64(count)):
             m = U32(hashes[j] >> U64(32))
             m = U32(U32(m ^ (m >> U32(16))) * _D1)
             m = U32(U32(m ^ (m >> U32(13))) * _D2)
-            mixed[j] = U32(m ^ (m >> U32(16)))
+            m = U32(m ^ (m >> U32(16)))
+            mixed[j] = m
+            total += U64(m) * U64(m)
         sums[i] = total
         if not count:
             continue
-        _sign(mixed, count, a, b, row)
+        _sign(mixed, count, factor, offset, row)
         for j in range(keys.shape[1]):
             h = U64(j + 1) * _NEXT
             for k in range(j * rows, (j + 1) * rows):
                 h = U64(U64(h ^ U64(row[k])) * _WORD)
                 h ^= h >> U64(32)
             keys[i, j] = U32(h >> U64(32)) ^ U32(h & U64(0xFFFFFFFF))
+
+
+@compiled
+def ordered(keys, texts, band):  # type: ignore[no-untyped-def]
+    """Return key * 2**32 + text of one band, sorted; `texts` ascend. Three passes of 11 bits, each in order."""
+    n = len(texts)
+    order = np.empty(n, U64)
+    other = np.empty(n, U64)
+    places = np.zeros((3, 2048), np.int64)
+    for i in range(n):
+        key = U64(keys[texts[i], band])
+        order[i] = key << U64(32) | U64(texts[i])
+        for digit in range(3):
+            places[digit, (key >> U64(11 * digit)) & U64(2047)] += 1
+    for digit in range(3):
+        at = 0
+        for value in range(2048):
+            at, places[digit, value] = at + places[digit, value], at
+        for i in range(n):
+            value = (order[i] >> U64(32 + 11 * digit)) & U64(2047)
+            other[places[digit, value]] = order[i]
+            places[digit, value] += 1
+        order, other = other, order
+    return order
 
 
 @compiled
@@ -319,13 +366,34 @@ def meet(order, begins, ends, keys, band, hits, reach):  # type: ignore[no-untyp
 
 
 @compiled
-def _distinct(hashes, begin, count, table, stamp, mark):  # type: ignore[no-untyped-def]
+def components(count, left, right):  # type: ignore[no-untyped-def]
+    """Return of each of `count` texts the first of the net of pairs it hangs in."""
+    leader = np.arange(count)
+    for i in range(len(left)):
+        x, y = left[i], right[i]
+        while leader[x] != x:
+            leader[x] = leader[leader[x]]
+            x = leader[x]
+        while leader[y] != y:
+            leader[y] = leader[leader[y]]
+            y = leader[y]
+        if x < y:
+            leader[y] = x
+        else:
+            leader[x] = y
+    for x in range(count):  # the leader of each lies before it, so it is done already
+        leader[x] = leader[leader[x]]
+    return leader
+
+
+@compiled
+def _distinct(hashes, begin, count, table, stamp, shift, mark):  # type: ignore[no-untyped-def]
     """Move the distinct hashes to the front, and return how many they are."""
     mask = U64(len(table) - 1)
     kept = begin
     for p in range(begin, begin + count):
         h = hashes[p]
-        q = h & mask
+        q = h >> shift
         while stamp[q] == mark and table[q] != h:
             q = (q + U64(1)) & mask
         if stamp[q] != mark:
@@ -343,13 +411,14 @@ def verify(data, starts, bytewise, by_words, size, fields, left, right, threshol
     longest = 0
     for t in range(texts):
         longest = max(longest, starts[t + 1] - starts[t])
-    capacity = 64
+    capacity, shift = 64, U64(58)  # the high bits of a hash are its best
     while capacity < 2 * longest:
         capacity *= 2
+        shift -= U64(1)
     table = np.empty(capacity, U64)
     stamp = np.full(capacity, -1, np.int64)
     mask = U64(capacity - 1)
-    word = np.empty(longest // 2 + 2, U64)
+    word = np.empty(longest + 8, U64)
     hashes = np.empty(starts[texts] + 8, U64)
     begins = np.empty(texts, np.int64)
     sizes = np.empty(texts, np.int64)
@@ -357,7 +426,7 @@ def verify(data, starts, bytewise, by_words, size, fields, left, right, threshol
     for t in range(texts):
         found = _shingles(data, starts[t], starts[t + 1] - 1, bytewise, by_words, size, U64(0), hashes, at, word)
         begins[t] = at
-        sizes[t] = _distinct(hashes, at, found, table, stamp, np.int64(t))
+        sizes[t] = _distinct(hashes, at, found, table, stamp, shift, np.int64(t))
         at += sizes[t]
     scores = np.full(len(left), -1.0)
     mark = np.int64(texts)
@@ -377,7 +446,7 @@ def verify(data, starts, bytewise, by_words, size, fields, left, right, threshol
                 mark += 1
                 for p in range(begins[x], begins[x] + sizes[x]):
                     h = hashes[p]
-                    q = h & mask
+                    q = h >> shift
                     while stamp[q] == mark:
                         q = (q + U64(1)) & mask
                     stamp[q] = mark
@@ -388,7 +457,7 @@ def verify(data, starts, bytewise, by_words, size, fields, left, right, threshol
                 if shared + rest < needed:
                     break
                 h = hashes[p]
-                q = h & mask
+                q = h >> shift
                 while stamp[q] == mark and table[q] != h:
                     q = (q + U64(1)) & mask
                 shared += stamp[q] == mark

@@ -70,13 +70,14 @@ def pack(texts: Sequence[Text], fold: Callable[..., tuple[Array, Array, Array]] 
     they are not or where characters combine. Lone surrogates are let through: they fold to a space.
     """
     data = joined(texts)
-    buffer = np.frombuffer(data, np.uint8)
-    starts = np.concatenate([[0], np.flatnonzero(buffer == 0) + 1])
-    if len(starts) != len(texts) + 1:  # a text holds a zero itself
+    if data.count(0) != len(texts):  # a text holds a zero itself
         return pack([one.replace(b"\0", b" ") if isinstance(one, bytes) else one.replace("\0", " ") for one in texts],
                     fold)  # fmt: skip
+    buffer = np.frombuffer(data, np.uint8)
     if data.isascii():
-        return buffer, starts
+        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+        return buffer, np.concatenate([[0], np.cumsum(lengths + 1)])
+    starts = np.concatenate([[0], np.flatnonzero(buffer == 0) + 1])
     if fold is None:
         return pack_folded([one if one.isascii() else normalise(one) for one in texts])
     folded, starts, hard = fold(buffer, starts, FOLD, fold_codes())

@@ -8,11 +8,11 @@ import numpy as np
 
 from curator.minhash.shingles import Array
 
-# Of MurmurHash3: the 32-bit finalizer that datasketch puts before its permutations, and the 64-bit one
-# that spreads our shingles. Both are bijections: they add no collision.
+# The 32-bit finalizer of MurmurHash3, which datasketch puts before its permutations.
 FMIX32 = 0x85EBCA6B, 0xC2B2AE35
-FMIX64 = 0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53
-# Odd, with bits all over: what words are hashed with, and joined.
+# Odd, with bits all over: what words are hashed with, and joined. Five characters times SPREAD are another number
+# for each five, and its upper half is what is signed.
+SPREAD = 0xFF51AFD7ED558CCD
 BYTE, WORD, NEXT, FIELD = 0x9FB21C651E98DF25, 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93
 
 
