@@ -79,9 +79,10 @@ def nearest_size(count: int | None) -> int:
 
 
 def band_keys(texts: Sequence[Text], scheme: Scheme, engine: str = "auto") -> list[list[int]]:
-    """Return of each text the keys of its bands, to be stored and looked up: band * 2**32 + key, below 2**63.
+    """Return of each text the keys of its bands, to be stored and looked up: signed 32-bit numbers, each once.
 
-    Two texts of which `scheme.hits` keys agree are candidates. Empty texts have no keys.
+    The band is part of what is hashed, so a key needs no number of its band beside it: SQLite stores four bytes.
+    Two texts that share `scheme.hits` keys are candidates. Empty texts have no keys.
     """
     from curator.minhash import engine as story
 

@@ -269,7 +269,7 @@ def verify(
 
 
 def band_keys(texts: Sequence[Text], scheme: Scheme, loops: ModuleType) -> list[list[int]]:
-    """Return of each text the keys of its bands, band * 2**32 + key; none of an empty text."""
+    """Return of each text the distinct keys of its bands, as signed 32-bit numbers; none of an empty text."""
     kind, size = parse_shingle(scheme.shingle)
     a, b = permutations(scheme.permutations, scheme.seed)
     n = len(texts)
@@ -277,8 +277,8 @@ def band_keys(texts: Sequence[Text], scheme: Scheme, loops: ModuleType) -> list[
     if n:
         data, starts = pack(texts, loops.fold)
         loops.sketch(data, starts, FOLD, kind == "word", size, 1, a, b, scheme.rows, keys, counts, sums)
-    stored: list[list[int]] = (keys.astype(np.int64) | np.arange(scheme.bands) << 32).tolist()
-    return [row if count else [] for row, count in zip(stored, counts, strict=True)]
+    rows = keys.view(np.int32).tolist()
+    return [sorted(set(row)) if count else [] for row, count in zip(rows, counts, strict=True)]
 
 
 def scores(one: Text, others: Sequence[Text], shingle: str, loops: ModuleType) -> list[float]:

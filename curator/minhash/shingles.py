@@ -70,10 +70,10 @@ def pack(texts: Sequence[Text], fold: Callable[..., tuple[Array, Array, Array]] 
     they are not or where characters combine. Lone surrogates are let through: they fold to a space.
     """
     data = joined(texts)
-    if data.count(0) != len(texts):  # a text holds a zero itself
+    buffer = np.frombuffer(data, np.uint8)
+    if len(data) - np.count_nonzero(buffer) != len(texts):  # a text holds a zero itself
         return pack([one.replace(b"\0", b" ") if isinstance(one, bytes) else one.replace("\0", " ") for one in texts],
                     fold)  # fmt: skip
-    buffer = np.frombuffer(data, np.uint8)
     if data.isascii():
         lengths = np.fromiter(map(len, texts), np.int64, len(texts))
         return buffer, np.concatenate([[0], np.cumsum(lengths + 1)])
@@ -98,10 +98,10 @@ def pack_folded(texts: Sequence[Text]) -> tuple[Array, Array]:
 
 def joined(texts: Sequence[Text]) -> bytes:
     """Return texts as UTF-8, each ended by a zero."""
-    try:
-        return ("\0".join(texts) + "\0").encode("utf-8", "surrogatepass")  # type: ignore[arg-type]
-    except TypeError:
-        return b"\0".join(t if isinstance(t, bytes) else t.encode("utf-8", "surrogatepass") for t in texts) + b"\0"
+    if all(isinstance(one, str) for one in texts):
+        return "\0".join([*texts, ""]).encode("utf-8", "surrogatepass")  # type: ignore[list-item]
+    encoded = (one if isinstance(one, bytes) else one.encode("utf-8", "surrogatepass") for one in texts)
+    return b"\0".join([*encoded, b""])
 
 
 @cache
