@@ -35,7 +35,7 @@ def as_dict(found) -> dict[tuple[int, int], float]:
 def test_all_pairs_above_a_threshold_are_found_with_their_cosine(threshold):
     rows = make_vectors(3000)
     truth = brute_force(rows, threshold)
-    found = as_dict(find_similar(rows, threshold))
+    found = as_dict(find_similar(np.asfortranarray(rows), threshold))
     assert len(truth) > 20 and found.keys() == truth.keys()
     assert all(found[pair] == pytest.approx(truth[pair], abs=1e-6) for pair in truth)
 
