@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 # From the ground up. A room imports from lower floors, and from its own where that makes no circle.
 CURATOR = (
     ("errors", "words", "settings", "text", "models"),
-    ("database", "formats", "minhash", "staging", "history", "charts"),
+    ("database", "formats", "minhash", "vectors", "staging", "history", "charts"),
     ("accounts", "pairs", "search", "duplicates", "imports", "cleaning", "quality", "versions", "exports")
     + ("runs", "reviews", "backups"),
     ("jobs",),
@@ -27,9 +27,9 @@ NOUNS, DOORS = CURATOR[2], CURATOR[4]
 UPWARDS = {("curator.cli.door", "curator")}
 TRAINER = (
     ("trainer",),
-    ("config",),
+    ("config", "hub"),
     ("dataset", "model", "base", "record"),
-    ("run", "preference", "evaluate", "sample"),
+    ("run", "preference", "evaluate", "sample", "embed"),
     ("__main__",),
 )
 # Each takes from a tenth of a second to ten seconds to import.
@@ -43,12 +43,17 @@ HEAVY = {
     "peft",
     "pyarrow",
     "ray",
+    "sentence_transformers",
     "torch",
     "transformers",
     "trl",
+    "usearch",
     "vl_convert",
 }
-FOREIGN = {"curator": {"trainer", "torch"}, "trainer": {"curator", "flask", "sqlalchemy", "alembic"}}
+FOREIGN = {
+    "curator": {"trainer", "torch", "sentence_transformers"},
+    "trainer": {"curator", "flask", "sqlalchemy", "alembic"},
+}
 
 Imports = Mapping[str, set[str]]
 
@@ -165,6 +170,7 @@ def test_curator_loads_heavy_libraries_only_inside_the_functions_that_need_them(
         ("-m", "flask", "export", "--help"),
         ("-m", "trainer", "--help"),
         ("-m", "trainer", "run", "--help"),
+        ("-m", "trainer", "embed", "--help"),
     ],
     ids=" ".join,
 )
