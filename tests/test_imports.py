@@ -44,7 +44,7 @@ def test_what_is_there_already_is_not_added_twice(session, library, write):
 
 
 def test_rows_are_compared_across_the_batches_they_go_in(session, write, monkeypatch):
-    monkeypatch.setattr(imports, "BATCH", 2)
+    monkeypatch.setattr("curator.imports.reading.BATCH", 2)
     path = write("five.csv", "q,a\nOne?,Yes\nTwo?,Yes\nOne?,Yes\nThree?,Yes\nThree?,Yes\n")
     assert [imports.plan(session, path).new, imports.apply(session, path, by="ada").new] == [3, 3]
     assert [pair.question for pair in search.page(session, Selection(query="yes")).pairs] == ["One?", "Two?", "Three?"]
@@ -213,7 +213,7 @@ def test_a_plan_names_the_pairs_that_new_rows_are_like(session, make_pair, write
 
 def test_a_plan_says_which_rows_it_did_not_compare(session, make_pair, write, monkeypatch):
     make_pair("Late?", "No.")
-    monkeypatch.setattr(imports, "COMPARED", 1)
+    monkeypatch.setattr("curator.imports.plans.COMPARED", 1)
     plan = imports.plan(session, write("faq.csv", "q,a\nOpen?,Yes.\nNew?,Yes.\n"))
     assert plan.near_bound == "Compared were 1 of 2 new rows with 1 of 1 pairs."
 
