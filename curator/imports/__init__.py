@@ -14,7 +14,7 @@ from curator.imports.comparing import compare, find_near
 from curator.imports.landing import OnProgress, as_values, frozen_heap, land
 from curator.imports.plans import Change, Near, Plan
 from curator.imports.reading import batches, begin
-from curator.imports.rejects import explain_refusals, write_rejects
+from curator.imports.rejects import Rejects, explain_refusals
 from curator.models import Changeset, Dataset
 from curator.pairs import DEFAULT_DATASET
 from curator.staging import Stage
@@ -53,13 +53,13 @@ def plan(
     found, rows = begin(reading, dataset, mapping, shape, each_turn, ids)
     place = session.scalar(sa.select(Dataset.id).where(Dataset.name == dataset))
     seen: dict[str, int] = {}
-    for batch in batches(rows):
-        for row, fingerprint, fate in compare(session, place, batch, seen):
-            seen.setdefault(fingerprint, hash(row.rejected))
-            found.count(row, fate)
-        on_progress(found.total, reading.estimate(found.total))
-    if rejects:
-        write_rejects(found, rejects)
+    with Rejects(found, rejects) as left_out:
+        for batch in batches(rows):
+            for row, fingerprint, fate in compare(session, place, batch, seen):
+                seen.setdefault(fingerprint, hash(row.rejected))
+                found.count(row, fate)
+            on_progress(found.total, reading.estimate(found.total))
+        left_out.write()
     if place is not None:
         find_near(session, place, found)
     return usable(found)
@@ -92,7 +92,7 @@ def apply(
     reading = formats.read(path, name, encoding=encoding, delimiter=delimiter, split=split)
     found, rows = begin(reading, dataset, mapping, shape, each_turn, ids)
     # The writer's turn is taken only once all is read and compared: see `staging`.
-    with Stage() as stage, frozen_heap():
+    with Stage() as stage, Rejects(found, rejects) as left_out, frozen_heap():
         latest = session.scalar(sa.select(sa.func.max(Changeset.id))) or 0
         place_id = session.scalar(sa.select(Dataset.id).where(Dataset.name == found.dataset))
         seen: dict[str, int] = {}
@@ -108,8 +108,7 @@ def apply(
             stage.add(values)
             on_progress(found.total, reading.estimate(found.total))
         stage.close()
-        if rejects:
-            write_rejects(found, rejects)
+        left_out.write()
         usable(found)
         if found.clash:
             raise UserError(

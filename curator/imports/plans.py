@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from curator.formats import Refusal, Row
+from curator.formats import Refusal, Refusals, Row
 from curator.formats.records import shorten
 from curator.models import Changeset
 
@@ -50,7 +50,7 @@ class Plan:
     new: int = 0
     changed: int = 0  # there by their key, with other values
     identical: int = 0  # there already, or earlier in the same file
-    refused: list[Refusal] = field(default_factory=list)
+    refused: Refusals = field(default_factory=Refusals)
     rows: list[Row] = field(default_factory=list)  # the first COMPARED that are new, as they will land
     changes: list[Change] = field(default_factory=list)  # the first of those that are changed
     ids: str = ""  # "update" or "ignore", once somebody said what becomes of the pairs that they name
@@ -94,7 +94,7 @@ class Plan:
             "identical": self.identical, "refused": len(self.refused), "near": len(self.near),
             "near_bound": self.near_bound, "clash": self.clash,
             "first_rows": [as_shown(row) for row in self.rows[:SHOWN]], "first_changes": changes,
-            "first_refused": [{"line": r.line, "reason": r.reason} for r in self.refused[:SHOWN_REFUSALS]],
+            "first_refused": [{"line": r.line, "reason": r.reason} for r in self.refused.first[:SHOWN_REFUSALS]],
             "first_near": [asdict(near) for near in self.near[:SHOWN]],
         }  # fmt: skip
 
@@ -103,7 +103,7 @@ class Plan:
         if isinstance(fate, Change):
             self.count_named(row, fate)
         elif isinstance(fate, Refusal):
-            self.refused.append(fate)
+            self.refused.add(fate)
         elif fate == "new":
             self.new += 1
             if len(self.rows) < COMPARED:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 from curator.errors import UserError
 from curator.formats import Columns, Reading, Refusal, Row, find_columns, mended, to_rows
@@ -20,16 +21,15 @@ def begin(
     """Return an empty plan for a file, and its rows; what is refused goes to the plan as the rows are read."""
     found = Plan(reading.name, " ".join(dataset.split()), reading.kind, "", list(reading.headers), ids=ids)
     found.delimiter, found.encoding = reading.delimiter, reading.encoding
-    columns_of: dict[tuple[str, ...], Columns] = {}
     shapes: dict[str, str] = {}  # the columns of the first record of each shape
     keys: set[int] = set()  # hashes, as there may be millions
 
+    @lru_cache(maxsize=1000)  # each record may have fields of its own
     def columns(names: tuple[str, ...]) -> Columns:
-        if names not in columns_of:
-            columns_of[names] = found_here = find_columns(names, mapping, shape)
-            shapes.setdefault(found_here.shape, str(found_here))
-            found.shape = "; also ".join(shapes.values())
-        return columns_of[names]
+        found_here = find_columns(names, mapping, shape)
+        shapes.setdefault(found_here.shape, str(found_here))
+        found.shape = "; also ".join(shapes.values())
+        return found_here
 
     if reading.headers:
         try:
@@ -40,7 +40,7 @@ def begin(
     def rows() -> Iterator[Row]:
         for record in map(mended, reading):
             if isinstance(record, Refusal):
-                found.refused.append(record)
+                found.refused.add(record)
                 continue
             found.headers = found.headers or list(record.fields)
             names = tuple(record.fields)
@@ -52,7 +52,7 @@ def begin(
             except UserError as error:
                 read = Refusal(record.line, str(error))
             if isinstance(read, Refusal):
-                found.refused.append(replace(read, fields=record.fields))
+                found.refused.add(replace(read, fields=record.fields))
                 continue
             for row in read:
                 if row.key:
