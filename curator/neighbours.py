@@ -160,41 +160,35 @@ def land(session: Session, bands: Bands, shift: int, without: Collection[int]) -
 
 def enter(session: Session, rows: Rows) -> None:
     """Add rows to the index."""
-    write(
-        session, rows,
-        postgresql="INSERT INTO pair_band SELECT * FROM unnest(%s::int[], %s::int[]) ON CONFLICT DO NOTHING",
-        sqlite="INSERT OR IGNORE INTO pair_band (key, pair_id) VALUES {}",
-    )  # fmt: skip
+    connection = session.connection()
+    for keys, ids in rows:
+        if on_postgresql(session):
+            statement = "INSERT INTO pair_band SELECT * FROM unnest(%s::int[], %s::int[]) ON CONFLICT DO NOTHING"
+            connection.exec_driver_sql(statement, (keys.tolist(), ids.tolist()))
+            continue
+        flat = interleaved(keys, ids)
+        # A hundred rows by one statement take SQLite less than half of what they take one by one.
+        whole = len(flat) - len(flat) % TOGETHER
+        for part in (flat[:whole], flat[whole:]):
+            if len(part):
+                many = min(len(part), TOGETHER)
+                marks = ", ".join(["(?, ?)"] * many)
+                statement = f"INSERT OR IGNORE INTO pair_band (key, pair_id) VALUES {marks}"
+                connection.exec_driver_sql(statement, list(map(tuple, part.reshape(-1, 2 * many).tolist())))
 
 
 def remove(session: Session, rows: Rows) -> None:
     """Take rows out of the index."""
-    write(
-        session, rows,
-        postgresql="DELETE FROM pair_band USING unnest(%s::int[], %s::int[]) AS gone (key, pair_id) "
-                   "WHERE pair_band.key = gone.key AND pair_band.pair_id = gone.pair_id",
-        sqlite="DELETE FROM pair_band WHERE (key, pair_id) IN (VALUES {})",
-    )  # fmt: skip
-
-
-def write(session: Session, rows: Rows, *, postgresql: str, sqlite: str) -> None:
-    """Send rows to the database: to PostgreSQL as two arrays, to SQLite a hundred by one statement.
-
-    One row a statement takes SQLite more than twice as long.
-    """
     connection = session.connection()
-    many = sqlite.format(", ".join(["(?, ?)"] * TOGETHER))
     for keys, ids in rows:
         if on_postgresql(session):
-            connection.exec_driver_sql(postgresql, (keys.tolist(), ids.tolist()))
-            continue
-        whole = len(keys) // TOGETHER * TOGETHER
-        flat = interleaved(keys, ids)
-        if whole:
-            connection.exec_driver_sql(many, list(map(tuple, flat[:whole].reshape(-1, 2 * TOGETHER).tolist())))
-        if whole < len(keys):
-            rest = ", ".join(["(?, ?)"] * (len(keys) - whole))
-            connection.exec_driver_sql(sqlite.format(rest), tuple(flat[whole:].reshape(-1).tolist()))
+            statement = ("DELETE FROM pair_band USING unnest(%s::int[], %s::int[]) AS gone (key, pair_id) "
+                         "WHERE pair_band.key = gone.key AND pair_band.pair_id = gone.pair_id")  # fmt: skip
+            connection.exec_driver_sql(statement, (keys.tolist(), ids.tolist()))
+        else:
+            # One by one: a list of pairs of values makes SQLite look through the whole table.
+            statement = "DELETE FROM pair_band WHERE key = ? AND pair_id = ?"
+            connection.exec_driver_sql(statement, list(map(tuple, interleaved(keys, ids).tolist())))
 
 
 def interleaved(keys: Any, ids: Any) -> Any:
