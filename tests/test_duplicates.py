@@ -312,6 +312,16 @@ def test_a_pair_that_goes_while_the_search_runs_does_no_harm(session, make_pair,
         duplicates.resolve_above(session, findings, by="ada")
 
 
+def test_the_number_that_would_go_is_exact_after_every_change(session, make_pair):
+    made = [make_pair("Open?", HOURS + mark) for mark in ("", "!", "?")]
+    findings = duplicates.search(session)
+    assert duplicates.count_above(session, findings) == duplicates.count_above(session, findings) == (2, 1, 0)
+    duplicates.dismiss(session, [made[0].id, made[1].id], "bo")
+    assert duplicates.count_above(session, findings).surplus == 1
+    pairs.trash(session, [made[2].id], "bo")
+    assert duplicates.count_above(session, findings) == (0, 0, 0)
+
+
 # No duplicates
 
 

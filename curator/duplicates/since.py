@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,18 +10,17 @@ from sqlalchemy.orm import Session
 
 from curator.duplicates.clusters import clusters, gone_since, of_print
 from curator.duplicates.findings import FOLDER, Findings, kept, key_of
-from curator.duplicates.remembering import once, remembered
-from curator.duplicates.resolving import Above, above
+from curator.duplicates.remembering import once
 from curator.duplicates.searching import AUTOMATIC
 from curator.models import Dataset, Pair, Revision
 
-COUNTED = 10_000  # changed pairs; beyond, it is "more than" that many
+MOST_CHANGED = 10_000  # changed pairs; beyond, it is "more than" that many
 
 
 def changed_since(session: Session, findings: Findings) -> int:
     """Return how many pairs the findings don't know as they are now: new ones, and those that say something else.
 
-    Counts to COUNTED and one more. What was trashed or merely tagged since needs no new search.
+    Counts to MOST_CHANGED and one more. What was trashed or merely tagged since needs no new search.
     """
     return once(session, ("changed", findings.key, findings.at), lambda: count_changed(session, findings))
 
@@ -40,8 +38,8 @@ def count_changed(session: Session, findings: Findings) -> int:
     if findings.dataset and not findings.across:
         changed = changed.join(Dataset).where(Dataset.name == findings.dataset)
     known = of_print(findings)
-    rows = session.execute(changed.limit(COUNTED + 1 + len(findings.ids)))
-    return min(sum(known.get(pair_id) != int(print_[:16], 16) for pair_id, print_ in rows), COUNTED + 1)
+    rows = session.execute(changed.limit(MOST_CHANGED + 1 + len(findings.ids)))
+    return min(sum(known.get(pair_id) != int(print_[:16], 16) for pair_id, print_ in rows), MOST_CHANGED + 1)
 
 
 def without_gone(session: Session, findings: Findings) -> Findings:
@@ -66,17 +64,3 @@ def open_clusters(session: Session, home: Path, dataset: str | None) -> int | No
         return clusters(session, findings, AUTOMATIC, limit=0).total if findings else None
 
     return once(session, (str(path), made), count)
-
-
-def known_above(session: Session, findings: Findings, threshold: float) -> Above | None:
-    """Return what `above` returned for the same threshold and the same pairs, if somebody asked lately."""
-    return remembered(session, about(findings, threshold))
-
-
-def counted_above(session: Session, findings: Findings, threshold: float) -> Above:
-    """Return `above`, which takes 0.7 s of 100,000 pairs, remembered until somebody writes."""
-    return once(session, about(findings, threshold), lambda: above(session, findings, threshold))
-
-
-def about(findings: Findings, threshold: float) -> Hashable:
-    return "above", findings.key, findings.at, threshold

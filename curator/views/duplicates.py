@@ -108,7 +108,7 @@ def index() -> str:
     if 0 < total <= AT_SIGHT and (findings is None or changed or asked.threshold < findings.threshold):
         findings, changed = search(asked), 0
     context = {
-        "asked": asked, "total": total, "findings": findings, "changed": changed, "counted": duplicates.COUNTED,
+        "asked": asked, "total": total, "findings": findings, "changed": changed, "counted": duplicates.MOST_CHANGED,
         "kinds": duplicates.KINDS, "fields": duplicates.FIELDS, "shell": command(asked),
         "judged": duplicates.dismissed(door.session()),
         "working": None if findings and not changed else at_work(asked),
@@ -140,7 +140,7 @@ def above() -> str:
     """Show how many pairs may go without a look, with the button that does it."""
     asked = question()
     findings = found(asked)
-    would = duplicates.counted_above(door.session(), findings, asked.threshold)
+    would = duplicates.count_above(door.session(), findings, asked.threshold)
     return door.show(
         "duplicates/above.html", "duplicates/_above.html", asked=asked, would=would, at_once=RESOLVED_AT_ONCE
     )
@@ -184,7 +184,7 @@ def resolve_all() -> Response:
     """Keep the best pair of every cluster above a threshold; of very many, as a job."""
     asked = question()
     findings = found(asked)
-    would = duplicates.counted_above(door.session(), findings, asked.threshold)
+    would = duplicates.count_above(door.session(), findings, asked.threshold)
     if would.surplus > RESOLVED_AT_ONCE:
         job = jobs.start(
             current_app, "resolve duplicates", door.who(),
@@ -227,7 +227,7 @@ def report() -> Response:
     findings, session = found(asked), door.session()
     would = None
     if asked.kind == "duplicates":
-        would = duplicates.counted_above(session, findings, max(asked.threshold, findings.threshold))
+        would = duplicates.above(session, findings, max(asked.threshold, findings.threshold))
     rows = duplicates.report(session, findings, would)
     return door.download(formats.encode(rows, "csv", duplicates.COLUMNS), f"{asked.kind}.csv")
 
@@ -275,13 +275,13 @@ def at_work(asked: Question) -> Job | None:
     )
 
 
-def would_go(findings: duplicates.Findings, threshold: float) -> duplicates.Above | None:
+def would_go(findings: duplicates.Findings, threshold: float) -> duplicates.Counted | None:
     """Return what may go without a look, None where that takes longer than a page may."""
     if findings.kind != "duplicates":
         return None
     if len(findings.ids) > COUNTED_AT_ONCE:
-        return duplicates.known_above(door.session(), findings, threshold)
-    return duplicates.counted_above(door.session(), findings, threshold)
+        return duplicates.counted_above(door.session(), findings, threshold)
+    return duplicates.count_above(door.session(), findings, threshold)
 
 
 def histogram(asked: Question, findings: duplicates.Findings) -> str:
