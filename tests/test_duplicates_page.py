@@ -194,3 +194,8 @@ def test_a_pair_edited_in_its_cluster_goes_back_to_the_cluster(client: FlaskClie
     typed = {"question": "", "answer": "x", "revision": "1", "at": "cluster", "back": "/duplicates/"}
     refused = client.post("/pairs/2/edit", data=typed, headers={"X-Fragment": "1"})
     assert refused.status_code == 400 and 'data-into="#edit-2" data-quiet' in refused.text
+
+
+def test_home_offers_the_clusters_that_are_open(client: FlaskClient, alike: list[Pair]):
+    client.get("/duplicates/")
+    assert "1 cluster above 90 % Each is kept as one pair" in text_of(client.get("/"))

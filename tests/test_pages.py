@@ -472,7 +472,7 @@ def test_a_fragment_is_the_same_markup_as_in_the_page(client: FlaskClient, make_
         ("/pairs/?after=x", 400, "After is 'x', which is no whole number."),
         ("/pairs/?dataset=nope", 404, "There is no data set 'nope'."),
         ("/pairs/?status=great", 400, "'great' is no status."),
-        ("/duplicates/?threshold=nan", 400, "Write a number from 0 to 1."),
+        ("/duplicates/?threshold=nan", 400, "Write a number from 60 to 100 per cent."),
         ("/versions/3", 404, "There is no version 3."),
         ("/review/7", 404, "There is no sample 7."),
         ("/export/download?format=xml", 400, "There is no format 'xml'."),

@@ -72,18 +72,6 @@ def integer(name: str, default: int | None = None) -> int | None:
     return value
 
 
-def share(name: str, default: float) -> float:
-    """Return a number from 0 to 1 of the address or the form. Raises UserError where it is something else."""
-    text = request.values.get(name, "").strip()
-    try:
-        value = float(text) if text else default
-    except ValueError:
-        value = -1
-    if not 0 <= value <= 1:
-        raise UserError(f"{name.capitalize()} is {text!r}. Write a number from 0 to 1.")
-    return value
-
-
 def chosen_ids(name: str = "id") -> list[int]:
     """Return the pairs that were ticked. Raises UserError where there is none."""
     ids = request.form.getlist(name, type=int)
