@@ -260,8 +260,10 @@ def rebuild(session: Session, on_progress: Progress = lambda done, total, messag
         on_progress(entered // SCHEME.bands, done, "Writing the index")
     with writing(session):
         still_ours(session, building)
-        live = session.execute(sa.text("SELECT id, revision FROM pair WHERE NOT trashed ORDER BY id")).all()
-        now, then = np.array([tuple(row) for row in live], np.int64).reshape(-1, 2), np.concatenate(seen)
+        live = sa.select(Pair.id, Pair.revision).where(~Pair.trashed).order_by(Pair.id)
+        lists = session.execute(live.execution_options(yield_per=10_000)).partitions()
+        now = np.concatenate([seen[0], *(np.array(list(map(tuple, some)), np.int64) for some in lists)])
+        then = np.concatenate(seen)
         place = np.minimum(np.searchsorted(now[:, 0], then[:, 0]), max(len(now) - 1, 0))
         same = (now[place] == then).all(axis=1) if len(now) else np.zeros(len(then), bool)
         if not same.all():
