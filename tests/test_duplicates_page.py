@@ -152,11 +152,14 @@ def test_what_was_found_says_how_old_it_is_and_what_changed_since(
     assert "Looked at 4 pairs just now . Look again" in text_of(client.get("/duplicates/"))
 
 
-def test_trashing_and_tagging_need_no_new_search(session: Session, alike: list[Pair]):
+def test_trashing_and_tagging_need_no_new_search(either: str, session: Session, alike: list[Pair]):
     findings = duplicates.search(session)
     pairs.trash(session, [1], "ada")
     pairs.edit(session, 2, {"tags": ["x"]}, revision=1, by="ada")
     assert duplicates.changed_since(session, findings) == 0
+    pairs.restore(session, [1], "ada")
+    pairs.edit(session, 3, {"answer": "It depends."}, revision=1, by="ada")
+    assert duplicates.changed_since(session, findings) == 1
     assert duplicates.clusters(session, findings).total == 1
 
 
@@ -199,3 +202,20 @@ def test_a_pair_edited_in_its_cluster_goes_back_to_the_cluster(client: FlaskClie
 def test_home_offers_the_clusters_that_are_open(client: FlaskClient, alike: list[Pair]):
     client.get("/duplicates/")
     assert "1 cluster above 90 % Each is kept as one pair" in text_of(client.get("/"))
+
+
+def test_a_pair_saved_without_script_leads_back_to_its_cluster(client: FlaskClient, alike: list[Pair]):
+    typed = {"question": "Open?", "answer": "Yes.", "revision": "1", "at": "cluster"}
+    answer = client.post("/pairs/1/edit", data=typed | {"back": "/duplicates/?across=1#cluster-2"})
+    assert answer.location == "/duplicates/?across=1#cluster-2"
+
+
+def test_below_what_was_looked_for_a_large_data_set_says_so_and_offers_to_look(
+    client: FlaskClient, alike: list[Pair], monkeypatch: pytest.MonkeyPatch
+):
+    client.get("/duplicates/")
+    monkeypatch.setattr(page_of, "AT_SIGHT", 0)
+    page = text_of(client.get("/duplicates/?threshold=65"))
+    assert "Nothing below 75 % was looked for" in page and "Look from 65 %" in page and "Resolve all" not in page
+    client.post("/duplicates/look?threshold=65")
+    assert "Resolve all 1 above 65 %" in text_of(client.get("/duplicates/?threshold=65"))

@@ -97,8 +97,8 @@ def back(default: str) -> str:
 
 
 def go(place: str, pair_id: int | None = None) -> Response:
-    """Send the browser on after an act, to the row of a pair where there is one."""
-    return flask.redirect(place + (f"#pair-{pair_id}" if pair_id else ""), 303)
+    """Send the browser on after an act, to the row of a pair unless the place says where on its page."""
+    return flask.redirect(place + (f"#pair-{pair_id}" if pair_id and "#" not in place else ""), 303)
 
 
 def tell(
