@@ -171,6 +171,14 @@ def test_each_shape_holds_the_whole_pair(format, line):
     assert written.endswith("}\n") and "👋" in written and written.count("\n") == 1
 
 
+@pytest.mark.parametrize("join", ["\n".join, lambda chats: f"[{', '.join(chats)}]"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_bare_lists_of_turns_are_conversations(write, join, count):
+    chat = '[{"role": "user", "content": "Open?"}, {"role": "assistant", "content": "Yes."}]'
+    read = rows_of(write("chats.jsonl", join([chat] * count)))
+    assert [(row.question, row.answer) for row in read] == [("Open?", "Yes.")] * count
+
+
 def test_refusals_are_counted_by_reason_and_the_first_lines_are_named():
     refused = Refusals()
     for line in range(2, 9):

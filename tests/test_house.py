@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 # From the ground up. A room imports from lower floors, and from its own where that makes no circle.
 CURATOR = (
-    ("errors", "words", "settings", "text", "models"),
+    ("errors", "words", "settings", "text", "disk", "models"),
     ("database", "formats", "minhash", "vectors", "neighbours", "staging", "history", "charts"),
     ("accounts", "pairs", "search", "duplicates", "imports", "cleaning", "quality", "versions", "exports")
     + ("runs", "reviews", "backups"),

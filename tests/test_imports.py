@@ -12,7 +12,7 @@ import time
 import pytest
 import sqlalchemy as sa
 
-from curator import create_app, database, exports, history, imports, pairs, reviews, search
+from curator import create_app, database, exports, history, imports, pairs, reviews, search, staging
 from curator.errors import UserError
 from curator.models import Changeset
 from curator.search import Selection
@@ -304,6 +304,52 @@ def test_a_kill_at_any_point_leaves_all_of_a_file_or_nothing(app, session, home,
         there = pair
         assert changes == 1 + finished
     assert 0 < finished and (finished < kills or kills < 20)
+    make_old(home)
+    staging.sweep(home)
+    assert list((home / "staging").iterdir()) == []
+
+
+def make_old(home):
+    """Let the folders of stages be an hour old."""
+    for folder in (home / "staging").iterdir():
+        os.utime(folder, (time.time() - 3600,) * 2)
+
+
+def test_a_stage_that_a_process_still_fills_is_not_swept_away(home):
+    with staging.Stage(home) as stage:
+        make_old(home)
+        staging.sweep(home)
+        assert stage.path.is_file()
+    assert list((home / "staging").iterdir()) == []
+
+
+FULL_DISK = """
+import resource, sys
+from curator import create_app, database, imports
+from curator.errors import UserError
+app = create_app()
+with database.open_session(app) as session:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)  # no file grows beyond it
+    try:
+        imports.apply(session, sys.argv[1], by="ada")
+    except UserError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("room", [500_000, 2_500_000])
+def test_a_disk_that_gets_full_is_said_and_nothing_is_imported(app, session, home, write, room):
+    """While the rows wait, or while they land."""
+    imports.apply(session, write("first.csv", "q,a\nFirst?,words\n"), by="ada")
+    session.close()
+    database.engine(app).dispose()
+    path = write("faq.jsonl", "".join(json.dumps({"q": f"{n}?", "a": f"word{n} " * 30}) + "\n" for n in range(4000)))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", FULL_DISK, str(path), str(room)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "The disk is full, so nothing was changed. Make room on it, and do this again.\n"
+    assert list((home / "staging").iterdir()) == []
+    assert search.ids(session, Selection()) == [1]
 
 
 @pytest.mark.parametrize("mend", [

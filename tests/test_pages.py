@@ -135,7 +135,7 @@ def test_refused_lines_are_downloaded_mended_and_uploaded_again(client: FlaskCli
 def test_a_preview_shows_what_a_row_of_the_same_id_changes(client: FlaskClient, session: Session):
     client.post(upload(client, "a.csv", "id,question,answer\nr1,Open?,Yes.\n").partition("?")[0])
     preview = upload(client, "b.csv", "id,question,answer\nr1,Open?,Until nine.\n")
-    assert "Import 0 pairs, change 1" in text_of(client.get(preview))
+    assert "Change 1 pair" in text_of(client.get(preview))
     answer = client.post(preview.partition("?")[0])
     assert said(client, answer) == "Imported 0 pairs from b.csv. 1 changed."
 
@@ -144,7 +144,7 @@ def test_a_preview_asks_what_ids_mean_that_name_pairs_of_another_file(client: Fl
     client.post(upload(client, "a.csv", "id,question,answer\n1,Open?,Yes.\n").partition("?")[0])
     preview = upload(client, "b.csv", "id,question,answer\n1,Size?,Large.\n")
     asked = client.get(preview)
-    assert "Choose what its ids mean" in text_of(asked) and " disabled>Import" in asked.text
+    assert "Choose what its ids mean" in text_of(asked) and " disabled>Change" in asked.text
     address = preview.partition("?")[0]
     assert client.post(address).status_code == 400
     assert "Import 1 pair" in text_of(client.get(address, query_string={"ids": "ignore"}))

@@ -306,7 +306,7 @@ def test_an_array_that_breaks_off_says_where(write, content, line, reason):
 
 @pytest.mark.parametrize("indent", [None, 2])
 def test_a_list_inside_an_object_is_read_like_the_list_alone(write, indent):
-    path = write("a.json", json.dumps({"data": ROWS, "version": "2", "note": None}, indent=indent))
+    path = write("a.json", json.dumps({"version": '1" {[', "of": 1.5, "data": ROWS, "note": None}, indent=indent))
     assert fields_of(path) == ROWS
     assert formats.read(path).kind == "JSON array 'data' of an object, UTF-8"
 

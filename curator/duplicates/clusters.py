@@ -30,7 +30,6 @@ class Member:
     pair: Pair
     similarity: float  # to the pair that is kept
     fact: str | None  # why it may state another fact, as half a sentence: it never goes by itself then
-    dismissed: bool  # somebody said that it is no duplicate of the pair that is kept
     elsewhere: float | None  # how similar the other text is, of contradictions and boilerplate
 
 
@@ -221,7 +220,7 @@ class Net:
             ):
                 other[int(a + b - kept)] = float(score)
         drawn = [
-            Member(pairs[place], score, fact(told[kept], told[place]), False, other.get(place))
+            Member(pairs[place], score, fact(told[kept], told[place]), other.get(place))
             for place, score in members[:SHOWN]
         ]
         return Star(pairs[kept], drawn, len(members))

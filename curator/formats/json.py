@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from curator.formats.chats import WHO
 from curator.formats.records import (
     MAX_CELL_BYTES,
     MAX_DEPTH,
@@ -25,9 +26,10 @@ CHUNK_CHARACTERS = 2**18
 NOT_BLANK = re.compile("[^ \t\r\n\ufeff]")
 # An error this near the end of what was read so far may be a value that goes on: a name, a number, \ud83d\ude00.
 CUT_OFF = 16
-# What programs call the one list that they save as an object: {"data": [...]}.
+# What programs call the one list that they save as an object, maybe behind single values: {"version": 1, "data": […]}.
 WRAPPED = re.compile(
-    r'\s*\{\s*"(data|dataset|examples|faqs?|instances|items|pairs|questions|records|rows|train)"\s*:\s*\['
+    r'\s*\{\s*(?:"[^"\\]*"\s*:\s*(?:"(?:[^"\\]|\\.)*"|[-+.\w]+)\s*,\s*)*'
+    r'"(data|dataset|examples|faqs?|instances|items|pairs|questions|records|rows|train)"\s*:\s*\['
 )
 SUSPECT = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")  # it may make a NUL, or half of a surrogate pair
 
@@ -59,7 +61,7 @@ class Decoder(json.JSONDecoder):
 
 
 def record_of(source: Source, decoder: Decoder, value: Any, text: str, line: int) -> Record | Refusal:
-    """Return what was decoded from a text as a record; only objects have fields."""
+    """Return what was decoded from a text as a record: an object's fields, or a bare list of turns as its messages."""
     unfit, decoder.unfit = decoder.unfit or (source.is_damaged and broken_bytes(text)), ""
     if unfit:
         return Refusal(line, unfit, raw(text))
@@ -69,7 +71,26 @@ def record_of(source: Source, decoder: Decoder, value: Any, text: str, line: int
         return Refusal(line, problem, raw(text))
     if isinstance(value, dict):
         return Record(line, value)
+    if are_turns(value):
+        return Record(line, {"messages": value})
     return Refusal(line, f"is {shorten(text)}, not an object with named fields.", raw(text))
+
+
+def are_turns(value: Any) -> bool:
+    """Return whether a value is a bare list of turns, each with who speaks."""
+    return (
+        isinstance(value, list)
+        and all(isinstance(t, dict) and not t.keys().isdisjoint(WHO) for t in value)
+        and bool(value)
+    )
+
+
+def is_turns(text: str) -> bool:
+    """Return whether a text is a bare list of turns."""
+    try:
+        return text[0] == "[" and are_turns(json.loads(text))
+    except (ValueError, RecursionError):
+        return False
 
 
 def is_deep(value: Any) -> bool:
@@ -160,7 +181,7 @@ class Window:
 def json_values(source: Source, wrapper: str = "") -> Iterator[Record | Refusal]:
     """Yield the objects of a JSON array, or objects that stand one after the other over several lines.
 
-    With a `wrapper` the array is the first field of one object, which has that name. Each comes with the
+    With a `wrapper` the array is the first list of one object, which has that name. Each comes with the
     line that it begins on. What follows a broken value can't be told apart any more: one refusal says
     where, and the reading ends.
     """

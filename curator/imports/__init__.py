@@ -8,7 +8,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from curator import formats
+from curator import formats, settings
+from curator.disk import with_room
 from curator.errors import UserError
 from curator.imports.comparing import compare, find_near
 from curator.imports.landing import OnProgress, as_values, frozen_heap, land
@@ -53,7 +54,7 @@ def plan(
     found, rows = begin(reading, dataset, mapping, shape, each_turn, ids)
     place = session.scalar(sa.select(Dataset.id).where(Dataset.name == dataset))
     seen: dict[str, int] = {}
-    with Rejects(found, rejects) as left_out:
+    with with_room(), Rejects(found, rejects) as left_out:
         for batch in batches(rows):
             new = []
             for row, fingerprint, fate in compare(session, place, batch, seen):
@@ -90,12 +91,14 @@ def apply(
 
     `on_progress` is told, now and then, how many rows were read and about how many there are, None where
     that can't be told; what it raises stops the import, and nothing is imported. Raises UserError as
-    `plan` does, where rows are refused unless `skip_refused` leaves them out, and where its ids clash.
+    `plan` does, where rows are refused unless `skip_refused` leaves them out, where its ids clash, and
+    where the disk gets full.
     """
     reading = formats.read(path, name, encoding=encoding, delimiter=delimiter, split=split)
     found, rows = begin(reading, dataset, mapping, shape, each_turn, ids)
     # The writer's turn is taken only once all is read and compared: see `staging`.
-    with Stage() as stage, Rejects(found, rejects) as left_out, frozen_heap():
+    home = session.info.get("home") or settings.home()
+    with with_room(), Stage(home) as stage, Rejects(found, rejects) as left_out, frozen_heap():
         latest = session.scalar(sa.select(sa.func.max(Changeset.id))) or 0
         place_id = session.scalar(sa.select(Dataset.id).where(Dataset.name == found.dataset))
         seen: dict[str, int] = {}
