@@ -51,7 +51,10 @@ HEAVY = {
     "vl_convert",
 }
 # Whole modules that only functions import: their loops are compiled, or are about arrays from top to bottom.
-LATE = {f"curator.minhash.{name}" for name in ("engine", "fallback", "kernels", "reference", "shingles", "signatures")}
+LATE = {
+    f"curator.minhash.{name}"
+    for name in ("engine", "fallback", "kernels", "ray", "reference", "shingles", "signatures")
+}
 FOREIGN = {"curator": {"trainer", "torch"}, "trainer": {"curator", "flask", "sqlalchemy", "alembic"}}
 
 Imports = Mapping[str, set[str]]
