@@ -68,9 +68,7 @@ def main() -> None:
             if len({run["is"] for done in runs.values() for run in done}) != 1:
                 print("The engines found something else!", file=sys.stderr)
             for engine, done in runs.items():
-                wall, cpu, mb, lines = (
-                    statistics.median(run[k] for run in done) for k in ("wall", "cpu", "mb", "lines")
-                )
+                wall, mb, lines = (statistics.median(run[name] for run in done) for name in ("wall", "mb", "lines"))
                 times = statistics.median(a["wall"] / b["wall"] for a, b in zip(done, runs[ENGINES[0]], strict=True))
                 print(f"| {rows:,} | {lines:,.0f} | {engine} | {wall:.1f} | {times:.1f} | {mb:,.0f} |",
                       flush=True)  # fmt: skip

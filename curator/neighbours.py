@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 from uuid import uuid4
 
@@ -23,6 +24,7 @@ from curator.models import Pair, writing
 SCHEME = minhash.stored()
 HELD = 1_000_000  # pairs whose keys are held before they are written
 WRITTEN = 200_000  # rows at a time, and by one transaction where the index is built anew
+SORTED = 2_000_000  # rows at once
 TOGETHER = 100  # rows by one statement of SQLite
 PROPOSED = 50  # pairs that one band of a text proposes at most: a crowd of copies needs no more
 Change = tuple[int, str | None, str | None]
@@ -106,13 +108,16 @@ class Bands:
             return
         ids = np.concatenate([some for some, _ in self.pieces])
         kept = ~np.isin(ids, list(without)) if without else slice(None)
-        ids = ids[kept] + shift
-        for band in range(SCHEME.bands):
-            key = np.concatenate([keys[:, band] for _, keys in self.pieces])[kept]
-            order = np.lexsort((ids, key))
-            for start in range(0, len(order), WRITTEN):
-                some = order[start : start + WRITTEN]
-                yield key[some].astype(np.int64) | band << 32, ids[some]
+        ids, keys = ids[kept] + shift, np.concatenate([keys for _, keys in self.pieces])[kept]
+        # Sorted by pieces: keys are spread evenly, and all at once would take as much memory again.
+        parts = 1 + keys.size // SORTED
+        edges = np.linspace(-(1 << 31), 1 << 31, parts + 1).astype(np.int64)
+        for low, high in pairwise(edges.tolist()):
+            place, band = np.nonzero((keys >= low) & (keys < high))
+            rows = np.stack([keys[place, band].astype(np.int64), ids[place]], axis=1)
+            rows = rows[np.lexsort((rows[:, 1], rows[:, 0]))]
+            for start in range(0, len(rows), WRITTEN):
+                yield rows[start : start + WRITTEN, 0], rows[start : start + WRITTEN, 1]
 
 
 class Held:
@@ -155,41 +160,35 @@ def land(session: Session, bands: Bands, shift: int, without: Collection[int]) -
 
 def enter(session: Session, rows: Rows) -> None:
     """Add rows to the index."""
-    write(
-        session, rows,
-        postgresql="INSERT INTO pair_band SELECT * FROM unnest(%s::bigint[], %s::int[]) ON CONFLICT DO NOTHING",
-        sqlite="INSERT OR IGNORE INTO pair_band (key, pair_id) VALUES {}",
-    )  # fmt: skip
+    connection = session.connection()
+    for keys, ids in rows:
+        if on_postgresql(session):
+            statement = "INSERT INTO pair_band SELECT * FROM unnest(%s::int[], %s::int[]) ON CONFLICT DO NOTHING"
+            connection.exec_driver_sql(statement, (keys.tolist(), ids.tolist()))
+            continue
+        flat = interleaved(keys, ids)
+        # A hundred rows by one statement take SQLite less than half of what they take one by one.
+        whole = len(flat) - len(flat) % TOGETHER
+        for part in (flat[:whole], flat[whole:]):
+            if len(part):
+                many = min(len(part), TOGETHER)
+                marks = ", ".join(["(?, ?)"] * many)
+                statement = f"INSERT OR IGNORE INTO pair_band (key, pair_id) VALUES {marks}"
+                connection.exec_driver_sql(statement, list(map(tuple, part.reshape(-1, 2 * many).tolist())))
 
 
 def remove(session: Session, rows: Rows) -> None:
     """Take rows out of the index."""
-    write(
-        session, rows,
-        postgresql="DELETE FROM pair_band USING unnest(%s::bigint[], %s::int[]) AS gone (key, pair_id) "
-                   "WHERE pair_band.key = gone.key AND pair_band.pair_id = gone.pair_id",
-        sqlite="DELETE FROM pair_band WHERE (key, pair_id) IN (VALUES {})",
-    )  # fmt: skip
-
-
-def write(session: Session, rows: Rows, *, postgresql: str, sqlite: str) -> None:
-    """Send rows to the database: to PostgreSQL as two arrays, to SQLite a hundred by one statement.
-
-    One row a statement takes SQLite more than twice as long.
-    """
     connection = session.connection()
-    many = sqlite.format(", ".join(["(?, ?)"] * TOGETHER))
     for keys, ids in rows:
         if on_postgresql(session):
-            connection.exec_driver_sql(postgresql, (keys.tolist(), ids.tolist()))
-            continue
-        whole = len(keys) // TOGETHER * TOGETHER
-        flat = interleaved(keys, ids)
-        if whole:
-            connection.exec_driver_sql(many, list(map(tuple, flat[:whole].reshape(-1, 2 * TOGETHER).tolist())))
-        if whole < len(keys):
-            rest = ", ".join(["(?, ?)"] * (len(keys) - whole))
-            connection.exec_driver_sql(sqlite.format(rest), tuple(flat[whole:].reshape(-1).tolist()))
+            statement = ("DELETE FROM pair_band USING unnest(%s::int[], %s::int[]) AS gone (key, pair_id) "
+                         "WHERE pair_band.key = gone.key AND pair_band.pair_id = gone.pair_id")  # fmt: skip
+            connection.exec_driver_sql(statement, (keys.tolist(), ids.tolist()))
+        else:
+            # One by one: a list of pairs of values makes SQLite look through the whole table.
+            statement = "DELETE FROM pair_band WHERE key = ? AND pair_id = ?"
+            connection.exec_driver_sql(statement, list(map(tuple, interleaved(keys, ids).tolist())))
 
 
 def interleaved(keys: Any, ids: Any) -> Any:
@@ -214,7 +213,7 @@ def candidates(session: Session, texts: Sequence[str], most: int = PROPOSED) -> 
         some = wanted[start : start + WRITTEN]
         if on_postgresql(session):
             statement = (
-                "SELECT wanted.key, array_agg(near.pair_id) FROM unnest(%s::bigint[]) AS wanted (key) CROSS JOIN "
+                "SELECT wanted.key, array_agg(near.pair_id) FROM unnest(%s::int[]) AS wanted (key) CROSS JOIN "
                 "LATERAL (SELECT pair_id FROM pair_band WHERE key = wanted.key ORDER BY pair_id LIMIT %s) AS near "
                 "GROUP BY wanted.key"
             )

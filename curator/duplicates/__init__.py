@@ -12,7 +12,7 @@ from curator.duplicates.dismissing import dismiss, dismissed, take_back
 from curator.duplicates.findings import Bar, Findings, forget_old, histogram, is_stale, keep, kept
 from curator.duplicates.near import REVIEW, Near, find_many, find_near
 from curator.duplicates.report import COLUMNS, MATCHED, matched, report
-from curator.duplicates.resolving import Above, Going, above, resolve, resolve_above
+from curator.duplicates.resolving import Above, Counted, Going, above, count_above, resolve, resolve_above
 from curator.duplicates.searching import (
     AUTOMATIC,
     FIELDS,
@@ -25,8 +25,8 @@ from curator.duplicates.searching import (
 
 __all__ = [
     "AUTOMATIC", "COLUMNS", "FIELDS", "KINDS", "MATCHED", "PINNED", "REVIEW", "SHINGLE",
-    "Above", "Bar", "Cluster", "Clusters", "Findings", "Going", "Match", "Member", "Near", "Star",
-    "above", "clusters", "dismiss", "dismissed", "each_cluster", "find_many", "find_near", "forget_old", "histogram",
-    "is_stale", "judge", "keep", "kept", "matched", "report", "resolve", "resolve_above", "search", "search_against",
-    "similar", "take_back",
+    "Above", "Bar", "Cluster", "Clusters", "Counted", "Findings", "Going", "Match", "Member", "Near", "Star",
+    "above", "clusters", "count_above", "dismiss", "dismissed", "each_cluster", "find_many", "find_near", "forget_old",
+    "histogram", "is_stale", "judge", "keep", "kept", "matched", "report", "resolve", "resolve_above", "search",
+    "search_against", "similar", "take_back",
 ]  # fmt: skip

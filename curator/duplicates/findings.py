@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -137,10 +138,10 @@ def kept(
 
     path = home / FOLDER / f"{key_of(kind, dataset, field, shingle, across)}.npz"
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             told = json.loads(str(file["told"]))
             arrays = {name: file[name] for name in ARRAYS}
-    except (OSError, ValueError, KeyError):  # of another Curator, or damaged: a search makes it anew
+    except (OSError, ValueError, KeyError, BadZipFile):  # of another Curator, or damaged: a search makes it anew
         return None
     told |= {"at": datetime.fromisoformat(told["at"]), "facts": {(a, b): why for a, b, why in told["facts"]}}
     return Findings(**told, **arrays)

@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 
 from curator import history
 from curator.duplicates.clusters import Net, pair_of, stands
-from curator.duplicates.findings import Findings
+from curator.duplicates.findings import Findings, newest_changeset
 from curator.duplicates.searching import AUTOMATIC, Progress, fact, quiet, said
 from curator.errors import Conflict, UserError
-from curator.models import Changeset, Pair, writing
+from curator.models import Changeset, NotDuplicate, Pair, writing
 
 ACTION = "merged duplicates"
 BATCH = 5000
@@ -28,6 +28,18 @@ class Going(NamedTuple):
     pair_id: int
     kept_id: int
     similarity: float
+
+
+class Counted(NamedTuple):
+    """How much would go above a threshold."""
+
+    surplus: int  # pairs that would go to the trash
+    clusters: int  # pairs that would be kept for them
+    facts: int  # pairs that differ in a fact, and stay
+
+
+COUNTED: dict[tuple[Any, ...], Counted] = {}
+MOST_COUNTED = 64
 
 
 @dataclass(frozen=True)
@@ -138,6 +150,19 @@ def above(session: Session, findings: Findings, threshold: float = AUTOMATIC, on
         for kept, members in found for member, score in members if (kept, member) not in facts
     ]  # fmt: skip
     return Above(going, len(facts))
+
+
+def count_above(session: Session, findings: Findings, threshold: float = AUTOMATIC) -> Counted:
+    """Return how many pairs `resolve_above` would trash, kept in memory until somebody writes."""
+    dismissals = session.execute(sa.select(sa.func.count(NotDuplicate.one_id), sa.func.max(NotDuplicate.at))).one()
+    database = session.connection().engine.url.render_as_string()
+    asked = (database, findings.key, findings.at, threshold, newest_changeset(session), *dismissals)
+    if asked not in COUNTED:
+        would = above(session, findings, threshold)
+        while len(COUNTED) >= MOST_COUNTED:
+            del COUNTED[next(iter(COUNTED))]
+        COUNTED[asked] = Counted(would.surplus, would.clusters, would.facts)
+    return COUNTED[asked]
 
 
 def differing(

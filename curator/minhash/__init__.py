@@ -81,17 +81,17 @@ def nearest_size(count: int | None) -> int:
 
 
 def band_keys(texts: Sequence[Text], scheme: Scheme, engine: str = "auto") -> list[list[int]]:
-    """Return of each text the keys of its bands, to be stored and looked up: band * 2**32 + key, below 2**63.
+    """Return of each text the keys of its bands, to be stored and looked up: signed 32-bit numbers, each once.
 
-    Two texts of which `scheme.hits` keys agree are candidates. Empty texts have no keys.
+    The band is part of what is hashed, so a key needs no number of its band beside it: SQLite stores four bytes.
+    Two texts that share `scheme.hits` keys are candidates. Empty texts have no keys.
     """
     keys, filled = band_arrays(texts, scheme, engine)
-    return [[band << 32 | key for band, key in enumerate(row)] if full else []
-            for row, full in zip(keys.tolist(), filled.tolist(), strict=True)]  # fmt: skip
+    return [sorted(set(row)) if full else [] for row, full in zip(keys.tolist(), filled.tolist(), strict=True)]
 
 
 def band_arrays(texts: Sequence[Text], scheme: Scheme, engine: str = "auto") -> tuple[Array, Array]:
-    """Return what `band_keys` does for many: uint32 of shape (texts, bands), and which texts are not empty."""
+    """Return what `band_keys` does for many: int32 of shape (texts, bands), and which texts are not empty."""
     from curator.minhash import engine as story
 
     return story.band_arrays(texts, scheme, story.load(engine, few=len(texts) < FEW))

@@ -277,7 +277,7 @@ def band_arrays(texts: Sequence[Text], scheme: Scheme, loops: ModuleType) -> tup
     if n:
         data, starts = pack(texts, loops.fold)
         loops.sketch(data, starts, FOLD, kind == "word", size, 1, a, b, scheme.rows, keys, counts, sums)
-    return keys, counts > 0
+    return keys.view(np.int32), counts > 0
 
 
 def scores(texts: Sequence[Text], left: Array, right: Array, shingle: str, loops: ModuleType) -> Array:

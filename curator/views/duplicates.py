@@ -32,7 +32,7 @@ def index() -> str:
     findings = found()
     threshold = max(door.share("threshold", duplicates.AUTOMATIC), findings.threshold)
     page = duplicates.clusters(door.session(), findings, threshold, limit=SHOWN)
-    would = duplicates.above(door.session(), findings, threshold)
+    would = duplicates.count_above(door.session(), findings, threshold)
     return render_template(
         "duplicates/index.html",
         clusters=page.clusters,

@@ -28,7 +28,7 @@ def upgrade() -> None:
     # No foreign key: it would be looked up eighteen times a pair.
     op.create_table(
         "pair_band",
-        sa.Column("key", sa.BigInteger(), nullable=False, autoincrement=False),
+        sa.Column("key", sa.Integer(), nullable=False, autoincrement=False),
         sa.Column("pair_id", sa.Integer(), nullable=False, autoincrement=False),
         sa.PrimaryKeyConstraint("key", "pair_id", name=op.f("pk_pair_band")),
         sqlite_with_rowid=False,
