@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -33,8 +32,7 @@ def child(path: str, engine: str) -> None:
     report = list(files.search([path], 0.8, engine=engine).report(0.9))
     wall = time.perf_counter() - start
     digest = hashlib.sha256(repr(report).encode()).hexdigest()
-    mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"wall": wall, "mb": mb, "lines": len(report), "is": digest}))
+    print(json.dumps({"wall": wall, "lines": len(report), "is": digest}))
 
 
 def make(path: Path, rows: int) -> None:
@@ -53,8 +51,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     print(f"Python {platform.python_version()}, {os.cpu_count()} processors, {options.rounds} rounds, medians\n")
-    print("| rows | lines that can go | engine | seconds | times | MB of the first process |")
-    print("|---|---|---|---|---|---|")
+    print("| rows | lines that can go | engine | seconds | times |")
+    print("|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for rows in options.rows:
             path = Path(folder) / f"{rows}.parquet"
@@ -68,10 +66,9 @@ def main() -> None:
             if len({run["is"] for done in runs.values() for run in done}) != 1:
                 print("The engines found something else!", file=sys.stderr)
             for engine, done in runs.items():
-                wall, mb, lines = (statistics.median(run[name] for run in done) for name in ("wall", "mb", "lines"))
+                wall, lines = (statistics.median(run[name] for run in done) for name in ("wall", "lines"))
                 times = statistics.median(a["wall"] / b["wall"] for a, b in zip(done, runs[ENGINES[0]], strict=True))
-                print(f"| {rows:,} | {lines:,.0f} | {engine} | {wall:.1f} | {times:.1f} | {mb:,.0f} |",
-                      flush=True)  # fmt: skip
+                print(f"| {rows:,} | {lines:,.0f} | {engine} | {wall:.1f} | {times:.1f} |", flush=True)
 
 
 if __name__ == "__main__":

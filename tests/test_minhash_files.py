@@ -216,6 +216,7 @@ def test_a_cluster_that_is_not_there_is_missed_at_once(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # it warns of itself
 def test_two_machines_find_what_one_process_finds(tmp_path, monkeypatch, cluster):
     monkeypatch.setattr(pieces, "PIECE_BYTES", 100_000)
@@ -235,6 +236,7 @@ def test_two_machines_find_what_one_process_finds(tmp_path, monkeypatch, cluster
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
 def test_a_file_that_is_damaged_within_is_named_by_a_machine_of_the_cluster(tmp_path, cluster):
     path = tmp_path / "a.parquet"
