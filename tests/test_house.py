@@ -53,7 +53,10 @@ HEAVY = {
     "vl_convert",
 }
 # Whole modules that only functions import: their loops are compiled, or are about arrays from top to bottom.
-LATE = {f"curator.minhash.{name}" for name in ("engine", "fallback", "kernels", "reference", "shingles", "signatures")}
+LATE = {
+    f"curator.minhash.{name}"
+    for name in ("engine", "fallback", "kernels", "ray", "reference", "shingles", "signatures")
+}
 LATE |= {"curator.vectors", *(f"curator.vectors.{name}" for name in ("embedding", "near", "store"))}
 FOREIGN = {
     "curator": {"trainer", "torch", "sentence_transformers"},

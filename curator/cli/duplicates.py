@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from flask import current_app
 
-from curator.cli.door import as_json, count_of, progress, say, shortened, stoppable, who, with_session
+from curator.cli.door import as_json, count_of, on_curator, progress, say, shortened, stoppable, who
 from curator.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,8 +17,14 @@ if TYPE_CHECKING:
 
     from curator.duplicates import Above
 
+STAGES = {"read": "Reading", "group": "Grouping", "compare": "Comparing"}
+NEAREST_ONLY = (
+    "So many say nearly the same that each was compared with the nearest only. Resolve these, and look again."
+)
+
 
 @click.command()
+@click.argument("files", nargs=-1, metavar="[FILES]...")
 @click.option("--dataset", metavar="NAME", help="Only this data set; without it, each by itself.")
 @click.option("--field", default="pair", show_default=True, metavar="FIELD",
               help="What is compared: pair, question, answer, or both, each by itself.")  # fmt: skip
@@ -26,7 +33,8 @@ if TYPE_CHECKING:
 @click.option("--shingle", default="char5", show_default=True, metavar="NAME",
               help="What texts share: char2 to char5, runs of letters; word1 to word9, runs of words.")  # fmt: skip
 @click.option("--engine", default="auto", show_default=True, metavar="NAME",
-              help="auto, numba, numpy or datasketch: the same answers, not as fast.")  # fmt: skip
+              help="auto, numba, numpy or datasketch: the same answers, not as fast. Or ray, for FILES.")  # fmt: skip
+@click.option("--address", metavar="HOST:PORT", help="With --engine ray: a cluster; without it, all of this machine.")
 @click.option("--across", is_flag=True, help="Compare pairs of different data sets too.")
 @click.option("--contradictions", "kind", flag_value="contradictions", help="Like questions with unlike answers.")
 @click.option("--boilerplate", "kind", flag_value="boilerplate", help="Like answers to unlike questions.")
@@ -36,8 +44,86 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="With --resolve: say what would be trashed, and change nothing.")
 @click.option("--report", type=click.Path(path_type=Path), metavar="FILE.csv", help="Write every pair to a table.")
 @click.option("--json", "json_", is_flag=True, help="What was found as JSON.")
-@with_session
-def duplicates(
+@on_curator
+def duplicates(files: tuple[str, ...], address: str | None, **options: Any) -> None:
+    """Find pairs that say nearly the same, and keep the best of them.
+
+    Similarity is the share of their runs of five letters that two texts have in common. With --resolve a pair goes
+    to the trash where it is that similar to the one that stays: pinned (a tag), then approved, better rated, with
+    the longer answer, older. What differs in a number, a negation, a name or a sign stays, and is said.
+
+    With FILES, rows of Parquet and JSON lines are compared, and nothing is imported: of what is alike the first
+    stays, so name the best files first. A folder, a glob in quotes or an address such as s3:// will do. With
+    --engine ray they may be larger than one machine.
+
+    \b
+    Examples: flask duplicates --resolve keep-best
+              flask duplicates --dataset support --field question --report alike.csv
+              flask duplicates --against benchmark.jsonl
+              flask duplicates "s3://bucket/pairs/*.parquet" --engine ray --report alike.csv
+    """
+    if files:
+        in_files(files, address, **options)
+        return
+    if address or options["engine"] == "ray":
+        raise UserError('Ray searches files. Name them, as in: flask duplicates "pairs/*.parquet" --engine ray')
+    from curator import database
+
+    with database.open_session(current_app) as session:
+        in_database(session, **options)
+
+
+def in_files(
+    files: tuple[str, ...], address: str | None, engine: str, field: str, shingle: str, threshold: float | None,
+    report: Path | None, json_: bool, **of_pairs: Any,
+) -> None:  # fmt: skip
+    """Find near-duplicates in files, and say which lines can go."""
+    from curator import duplicates as noun
+    from curator import exports
+    from curator.formats import encode
+    from curator.minhash import files as large
+
+    if given := [name for name, value in of_pairs.items() if value]:
+        raise UserError(f"--{given[0].replace('_', '-')} is for pairs of the database. Leave it out, or the files.")
+    if address and engine != "ray":
+        raise UserError("--address is the place of a Ray cluster. Use it with: --engine ray")
+    automatic = noun.AUTOMATIC if threshold is None else threshold
+    lowest = noun.REVIEW if threshold is None else threshold
+    with progress("rows") as show, stoppable("Stopped. Nothing was written."):
+        found = large.search(
+            files, lowest, shingle, field, engine=engine, address=address,
+            on_progress=lambda stage, done, total: show(done, total or None, STAGES[stage]),
+        )  # fmt: skip
+        counts = {"drop": 0, "review": 0}
+        rows = counted(found.report(automatic), counts)
+        if report:
+            kind = "jsonl" if report.suffix == ".jsonl" else "csv"
+            exports.write_file(encode(rows, kind, large.COLUMNS), report)
+        elif json_:
+            as_json(list(rows))
+        else:
+            for row in rows:
+                fact = f"  ({row['fact']})" if row["fact"] else ""
+                kept = f"{row['kept_file']}:{row['kept_line']}"
+                click.echo(f"{row['act']:>6} {row['similarity']:.2f}  {row['file']}:{row['line']}  like {kept}{fact}")
+    all_, drop, review = int(found.rows.sum()), counts["drop"], counts["review"]
+    say(f"{count_of(drop, 'row')} of {all_:,} can go, and {review:,} more are alike from {lowest:g} on: look at them.")
+    if found.empty:
+        say(f"{count_of(found.empty, 'row')} without question and answer.")
+    if not found.similar.complete:
+        say(NEAREST_ONLY)
+    if report:
+        say(f"Each with the row it is like is in {report}.")
+
+
+def counted(rows: Iterable[dict[str, Any]], counts: dict[str, int]) -> Iterator[dict[str, Any]]:
+    """Pass rows on, and count what to do with them."""
+    for row in rows:
+        counts[row["act"]] += 1
+        yield row
+
+
+def in_database(
     session: Session,
     dataset: str | None,
     field: str,
@@ -52,17 +138,7 @@ def duplicates(
     report: Path | None,
     json_: bool,
 ) -> None:
-    """Find pairs that say nearly the same, and keep the best of them.
-
-    Similarity is the share of their runs of five letters that two texts have in common. With --resolve a pair goes
-    to the trash where it is that similar to the one that stays: pinned (a tag), then approved, better rated, with
-    the longer answer, older. What differs in a number, a negation, a name or a sign stays, and is said.
-
-    \b
-    Examples: flask duplicates --resolve keep-best
-              flask duplicates --dataset support --field question --report alike.csv
-              flask duplicates --against benchmark.jsonl
-    """
+    """Find near-duplicates of the database, and resolve or report them."""
     from curator import duplicates as noun
 
     asked: dict[str, Any] = {"dataset": dataset, "shingle": shingle, "engine": engine}
@@ -97,7 +173,7 @@ def duplicates(
     clusters = len(result) if isinstance(result, list) else result
     say(f"{count_of(clusters, 'cluster')} in {count_of(findings.compared)}, alike from {lowest:g} on.")
     if not findings.complete:
-        say("So many say nearly the same that each was compared with the nearest only. Resolve these, and look again.")
+        say(NEAREST_ONLY)
     if report:
         say(f"Every pair of them is in {report}.")
     if would:

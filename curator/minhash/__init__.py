@@ -3,7 +3,8 @@
 The doors are here and load nothing heavy; behind them `bands` chooses the scheme, `shingles` makes sets of texts,
 `signatures` has datasketch's permutations, `engine` tells a search, `kernels` and `fallback` are its loops, compiled
 or in NumPy, `reference` is the same search by datasketch itself, `clusters` cuts what was found into stars, and
-`facts` tells a reworded copy from another fact.
+`facts` tells a reworded copy from another fact. `files` searches files where they lie, in this process or, by `ray`,
+on a cluster, as `plan` says.
 """
 
 from __future__ import annotations
