@@ -17,6 +17,7 @@ TURN = st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant"]), "c
     ("same", "same", [("same", "same")]),
     ("", "new", [("insert", "new")]),
     ("two  spaces", "two spaces", [("same", "two"), ("delete", "  "), ("insert", " "), ("same", "spaces")]),
+    ("दिन", "दान", [("delete", "दिन"), ("insert", "दान")]),
     ("<b>bold</b>", "bold", [("delete", "<b>"), ("same", "bold"), ("delete", "</b>")]),
 ])  # fmt: skip
 def test_a_difference_is_told_word_by_word(old, new, parts):
@@ -45,3 +46,17 @@ def test_sentences_keep_all_of_the_text():
 def test_a_fingerprint_is_the_same_however_it_is_asked_for(question, answer, system, history):
     chat = text.messages(question, answer, system, history)
     assert text.fingerprint_of(question, answer, system, history) == text.fingerprint(chat)
+
+
+@pytest.mark.parametrize("one, folded", [
+    ("Hello, World! foo_bar 42.", "hello world foo_bar 42"),
+    ("«किताब» की!", "किताब की"),
+    ("น้ำ", "น้ํา"),
+    ("e\u0301tude", "étude"),
+    ("İstanbul", "i̇stanbul"),
+    ("\u0301 alone", "alone"),
+    ("👩\u200d🚀 ❤\ufe0f 3\ufe0f\u20e3", "3"),
+])  # fmt: skip
+def test_a_mark_belongs_to_the_letter_before_it(one, folded):
+    assert text.normalise(one) == folded
+    assert text.normalise(folded) == folded

@@ -52,7 +52,7 @@ class Scheme:
     @property
     def id(self) -> str:
         """The scheme as one word, to be kept beside what was made with it; another word, and it must be made anew."""
-        return f"1-{self.shingle}-affine32-{self.seed}-{self.bands}x{self.rows}"
+        return f"2-{self.shingle}-affine32-{self.seed}-{self.bands}x{self.rows}"
 
     def miss(self, similarity: float) -> float:
         """Return how likely two texts of that similarity are not found.

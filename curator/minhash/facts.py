@@ -33,7 +33,7 @@ PLAIN = frozenset(
     "question example following".split()
 )
 Token = tuple[str, bool]  # a word, and whether a sentence begins with it
-WORD = re.compile(r"\w+(?:['’]\w+)*")
+WORD = rf"{text.WORDS}(?:['’]{text.WORDS})*"
 # What is no word and changes what is said: C++ and C#, 2 + 2 and 2 - 2, -5, 5 %. Not what sets text off: dashes between
 # words, bullets, emphasis, tags.
 SIGN = re.compile(
@@ -105,7 +105,7 @@ def words(one: str) -> list[Token]:
     """Return the words of a text, and of each whether a sentence begins with it."""
     found = []
     end = 0
-    for match in WORD.finditer(one):
+    for match in text.pattern(WORD).finditer(one):
         begin = match.start()
         between = one[end:begin]
         found.append((match[0], end == 0 or not (between == " " or ENDS.isdisjoint(between))))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from curator.minhash.shingles import DENSE, DENSE_WINDOW, FOLDED_CODES, HARD, NARROW
+from curator.minhash.shingles import DENSE, DENSE_WINDOW, FOLDED_CODES, HARD, LATE, MARK, NARROW
 from curator.minhash.signatures import BYTE, FIELD, FMIX32, NEXT, SPREAD, WORD
 
 U8, U32, U64 = np.uint8, np.uint32, np.uint64
@@ -23,7 +23,7 @@ _SPREAD = U64(SPREAD)
 _D1, _D2 = map(U32, FMIX32)
 _BYTE, _WORD, _NEXT, _FIELD, _HARD = U64(BYTE), U64(WORD), U64(NEXT), U64(FIELD), U64(HARD)
 (_DENSE1, _DENSE2), (_DENSE3, _DENSE4) = ((U64(a), U64(b)) for a, b in DENSE)
-_NARROW, _CODES = U64(NARROW), U64(FOLDED_CODES)
+_NARROW, _CODES, _MARK, _LATE = U64(NARROW), U64(FOLDED_CODES), U64(MARK), U64(LATE)
 _63_BITS, _42_BITS, _WIDE = U64((1 << 63) - 1), U64((1 << 42) - 1), U64(1 << 63)
 
 
@@ -45,10 +45,12 @@ def fold(data, starts, bytewise, codes):  # type: ignore[no-untyped-def]
     at = 0
     for i in range(n):
         begins[i] = at
+        late = U64(0)
         p, end = starts[i], starts[i + 1] - 1
         while p < end:
             c = U64(data[p])
             if c < U64(0x80):
+                late = U64(0)
                 out[at] = bytewise[data[p]]
                 if out[at] == 0:
                     out[at] = 32
@@ -67,7 +69,13 @@ def fold(data, starts, bytewise, codes):  # type: ignore[no-untyped-def]
                 hard[i] = True
                 break
             folded = codes[code]
-            for _ in range(folded >> U64(56)):
+            if folded & late & _LATE:
+                hard[i] = True
+                break
+            late = folded
+            if folded & _MARK and (at == begins[i] or out[at - 1] == 32):
+                folded = U64(1 << 56 | 32)
+            for _ in range((folded >> U64(56)) & U64(7)):
                 out[at] = U8(folded & U64(0xFF))
                 folded >>= U64(8)
                 at += 1

@@ -1,7 +1,7 @@
 """Texts into sets: what a shingle is, and texts packed for the loops that make them. Loaded by searches only.
 
-A text is folded as `text.normalise` does: compatibility forms, case, and everything but letters, digits
-and the underscore is one space. Its shingles are then
+A text is folded as `text.normalise` does: compatibility forms, case, and everything but letters, the marks
+on them, digits and the underscore is one space. Its shingles are then
 
 - words: each run of n words, word3 by default for words;
 - characters: each window of n characters, the single spaces between words counted. A window that ends in
@@ -36,7 +36,7 @@ NARROW = 1 << 12
 FOLD = np.array([ord(c) if (c := chr(b).lower()).isalnum() or c == "_" else 0 for b in range(128)], np.uint8)
 FOLD = np.concatenate([FOLD, np.arange(128, 256, dtype=np.uint8)])
 FOLDED_CODES = 0x20000
-HARD = (1 << 64) - 1
+HARD, MARK, LATE = (1 << 64) - 1, 1 << 59, 1 << 60
 
 
 def sets(one: Text, shingle: str) -> set[str]:
@@ -106,10 +106,11 @@ def joined(texts: Sequence[Text]) -> bytes:
 
 @cache
 def fold_codes() -> Array:
-    """Return what each character below 0x20000 folds to: up to seven bytes of UTF-8, their number in the top byte.
+    """Return what each character below 0x20000 folds to: up to seven bytes of UTF-8, and their number in the top byte.
 
-    HARD where more is needed, or where a character may combine with the one before it: such a text
-    is folded as a whole. Takes a fifth of a second, once.
+    HARD where more is needed, or where a character may combine with the one before it: such a text is folded as a
+    whole. MARK where it is one, to be kept after a letter; LATE where it ends in one that a second such mark may
+    have to change places with. Takes a fifth of a second, once.
     """
     combining = set(map(chr, [*range(0x1161, 0x1176), *range(0x11A8, 0x11C3)]))  # the jamo of Hangul syllables
     for code in range(0x80, FOLDED_CODES):
@@ -119,10 +120,17 @@ def fold_codes() -> Array:
     table = np.full(FOLDED_CODES, HARD, np.uint64)
     for code in range(0x80, FOLDED_CODES):
         plain = unicodedata.normalize("NFKC", chr(code))
-        if any(c in combining or unicodedata.combining(c) for c in plain):
+        mark = text.is_mark(plain[0])
+        if any(c in combining for c in plain) or (mark and plain != chr(code)):
             continue
-        kept = "".join(c if c.isalnum() or c == "_" else " " for c in plain.casefold())
+        folded = unicodedata.normalize("NFKC", plain.casefold())
+        inside = mark
+        kept = ""
+        for c in folded:
+            inside = c.isalnum() or c == "_" or (inside and text.is_mark(c))
+            kept += c if inside else " "
         encoded = kept.encode("utf-8")
         if len(encoded) <= 7:
             table[code] = int.from_bytes(encoded, "little") | len(encoded) << 56
+            table[code] |= MARK * mark | LATE * (unicodedata.combining(folded[-1]) > 0)
     return table
