@@ -7,6 +7,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -17,6 +19,7 @@ from curator.models import Changeset, Pair, writing
 from curator.search import Selection
 
 FIELDS = ("question", "answer")
+BATCH = 5000  # pairs that are read, and changed, by one statement
 BLOCKS = "p|div|br|li|ul|ol|h[1-6]|tr|table|blockquote|pre"
 INLINE = "a|b|i|u|em|strong|span|font|small|sup|sub|code|td|th|img|hr"
 TAG = re.compile(rf"</?(?:{BLOCKS}|{INLINE})\b[^<>]*>", re.IGNORECASE)
@@ -52,7 +55,7 @@ class Rule:
 class Change:
     """What the rules make of one field of one pair."""
 
-    pair: Pair
+    pair: sa.Row[Any]  # its columns
     field: str
     before: str
     after: str
@@ -136,7 +139,7 @@ def removing(wanted: str) -> Rule:
     return Rule(f"remove:{wanted}", f"Remove “{wanted}”", "takes out this text wherever it stands", clean)
 
 
-def changes_of(pair: Pair, rules: Sequence[Rule]) -> tuple[dict[str, str], list[str]]:
+def changes_of(pair: sa.Row[Any], rules: Sequence[Rule]) -> tuple[dict[str, str], list[str]]:
     """Return the new value of each field that the rules change, and the names of the rules that did it."""
     values, used = {}, []
     for field in FIELDS:
@@ -151,10 +154,16 @@ def changes_of(pair: Pair, rules: Sequence[Rule]) -> tuple[dict[str, str], list[
     return values, list(dict.fromkeys(used))
 
 
-def candidates(session: Session, selection: Selection) -> Iterator[Pair]:
-    """Yield the pairs of a selection, in order."""
-    statement = sa.select(Pair).where(*search.conditions(session, selection)).order_by(Pair.id)
-    yield from session.scalars(statement.execution_options(yield_per=1000))
+def candidates(session: Session, selection: Selection) -> Iterator[sa.Row[Any]]:
+    """Yield the pairs of a selection, in order: rows of their table, so many in memory at a time.
+
+    Those that were yielded may be changed before the next is asked for.
+    """
+    found = sa.select(*Pair.__table__.columns).where(*search.conditions(session, selection)).order_by(Pair.id)
+    last = 0
+    while some := session.execute(found.where(Pair.id > last).limit(BATCH)).all():
+        yield from some
+        last = some[-1].id
 
 
 def preview(session: Session, names: Sequence[str], selection: Selection, limit: int = 50) -> Preview:
@@ -185,12 +194,16 @@ def apply(
     A pair of which nothing would be left is not touched.
     """
     rules = rules_named(names)
-    with writing(session):
+    with writing(session), history.in_bulk(session):
         changeset = history.begin(session, "cleaned", by, ", ".join(rule.name for rule in rules))
-        for pair in list(candidates(session, selection)):
-            values, _ = changes_of(pair, rules)
-            if values and pair.id not in except_ids and all(value.strip() for value in values.values()):
-                history.change(session, changeset, pair, values)
+        cleaned = ((pair, changes_of(pair, rules)[0]) for pair in candidates(session, selection))
+        changes = (
+            (pair, values)
+            for pair, values in cleaned
+            if values and pair.id not in except_ids and all(value.strip() for value in values.values())
+        )
+        while some := list(islice(changes, BATCH)):
+            history.change_many(session, changeset, some)
         if changeset.rows:
             return changeset
         session.delete(changeset)

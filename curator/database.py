@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.orm import Session
 
+from curator import staging
 from curator.errors import UserError
 from curator.models import make_sessions, open_engine
 from curator.settings import SHELF
@@ -55,7 +56,8 @@ def engine(app: Flask) -> Engine:
                     "Bring it up to date, which keeps a copy first, with: flask init-db"
                 )
             state["engine"] = opened
-            state["sessions"] = make_sessions(opened)
+            state["sessions"] = make_sessions(opened, home(app))
+            staging.sweep(home(app))
         return state["engine"]
 
 

@@ -24,6 +24,8 @@ from curator.formats import KINDS, encode
 from curator.formats.preflight import Report
 from curator.formats.writing import (
     BATCH,
+    PREFERENCE,
+    REJECTED,
     TABLE,
     TABLE_COLUMNS,
     Example,
@@ -76,7 +78,7 @@ def pieces(
     """
     if checked_format(format) == TABLE:
         return encode(table(session, selection, seen, limit), kind, TABLE_COLUMNS)
-    return encode_examples(examples(session, selection, seen, limit), format, kind)
+    return encode_examples(examples(session, selection, seen, limit, format == PREFERENCE), format, kind)
 
 
 def version_pieces(
@@ -90,6 +92,8 @@ def version_pieces(
     """Yield the bytes of a file of the frozen lines of a version, or of one split of it."""
     if checked_format(format) == TABLE:
         raise UserError("A version holds texts alone, and a table more. Choose another format, as in: --format qa")
+    if format == PREFERENCE:
+        raise UserError("A version holds no rejected answers. Export a selection, or choose another format.")
     return encode_examples(version_examples(session, number, split, seen), format, kind)
 
 
@@ -119,24 +123,40 @@ def preflight(session: Session, selection: Selection) -> Report:
 
 
 def examples(
-    session: Session, selection: Selection, seen: Report | None = None, limit: int | None = None
+    session: Session,
+    selection: Selection,
+    seen: Report | None = None,
+    limit: int | None = None,
+    with_rejected: bool = False,
 ) -> Iterator[list[Example]]:
-    """Yield the chats of a selection in id order, a batch in memory at a time; `seen` is told of each."""
-    columns = (Pair.id, Pair.system, sa.cast(Pair.history, sa.Text), Pair.question, Pair.answer, Pair.status)
+    """Yield the chats of a selection in id order, a batch in memory at a time; `seen` is told of each.
+
+    One `with_rejected` ends with the answer that another is preferred to, where the pair holds one.
+    """
+    rejected = Pair.rejected if with_rejected else sa.literal("")
+    columns = (Pair.id, Pair.system, sa.cast(Pair.history, sa.Text), Pair.question, Pair.answer, Pair.status, rejected)
     where = search.conditions(session, exportable(selection))
     for batch in batches(session, sa.select(*columns).where(*where).order_by(Pair.id).limit(limit)):
-        chats = [example(*row) for row in batch]
+        chats = [example(*row[:5]) for row in batch]
         if seen:
             seen.add(chats)
-            seen.drafts += [row[-1] for row in batch].count("draft")
+            seen.drafts += [row[5] for row in batch].count("draft")
+        if with_rejected:
+            chats = [preferring(chat, row[6]) for chat, row in zip(chats, batch, strict=True)]
         yield chats
 
 
-def example(number: int, system: str, history: str, question: str, answer: str, _status: str = "") -> Example:
+def example(number: int, system: str, history: str, question: str, answer: str) -> Example:
     """Return a pair, its history still JSON, as a chat: who speaks, and what they say."""
     if history == "[]":
         return (number, BRIEFED, (system, question, answer)) if system else (number, PLAIN, (question, answer))
     return number, *said(text.messages(question, answer, system, orjson.loads(history)))
+
+
+def preferring(chat: Example, rejected: str) -> Example:
+    """Return a chat with the answer that its last one is preferred to, if there is one."""
+    number, roles, texts = chat
+    return (number, (*roles, REJECTED), (*texts, rejected)) if rejected else chat
 
 
 def version_examples(session: Session, number: int, split: str | None, seen: Report | None) -> Iterator[list[Example]]:

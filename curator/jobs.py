@@ -28,6 +28,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session, defer
 
 from curator import database, duplicates, imports, neighbours
+from curator.disk import take_turn
 from curator.errors import NotFound, UserError
 from curator.models import Job, make_sessions, now, open_engine, writing
 
@@ -300,20 +301,6 @@ def enqueue(app: Flask, job_id: int) -> None:
     here = desk(app)
     connect(app, here)
     here.put(job_id)
-
-
-def take_turn(path: Path) -> sqlite3.Connection | None:
-    """Return a lock that lasts as long as this process, None where another one has it.
-
-    An SQLite file that is held exclusively is a lock on every system, and a killed process lets go of it.
-    """
-    connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError:
-        connection.close()
-        return None
-    return connection
 
 
 def take_over(here: Desk) -> None:

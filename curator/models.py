@@ -6,12 +6,14 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship, sessionmaker
 
+from curator.disk import with_room
 from curator.errors import Busy
 from curator.words import STATUSES
 
@@ -345,9 +347,12 @@ def open_engine(url: str, busy_timeout_seconds: float = 30) -> Engine:
     return engine
 
 
-def make_sessions(engine: Engine) -> sessionmaker[Session]:
-    """Return a maker of sessions; `autoflush` on, nothing expires at commit, so pages can still read."""
-    return sessionmaker(engine, expire_on_commit=False)
+def make_sessions(engine: Engine, home: Path | None = None) -> sessionmaker[Session]:
+    """Return a maker of sessions; `autoflush` on, nothing expires at commit, so pages can still read.
+
+    What has to wait on the disk waits in `home`, which each session has as `info["home"]`.
+    """
+    return sessionmaker(engine, expire_on_commit=False, info={"home": home})
 
 
 @contextmanager
@@ -355,7 +360,7 @@ def writing(session: Session) -> Iterator[Session]:
     """Take the writer's turn, then commit all of the block or none of it.
 
     What the session had read before may have changed while it waited, so it is read again. Raises Busy
-    where the turn did not come within CURATOR_BUSY_TIMEOUT.
+    where the turn did not come within CURATOR_BUSY_TIMEOUT, UserError where the disk is full.
     """
     if session.info.get("writing"):  # a noun called by another noun joins its act
         yield session
@@ -371,8 +376,9 @@ def writing(session: Session) -> Iterator[Session]:
         ) from error
     session.info["writing"] = True
     try:
-        yield session
-        session.commit()
+        with with_room():
+            yield session
+            session.commit()
     except BaseException:
         session.rollback()
         raise

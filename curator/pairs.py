@@ -16,6 +16,7 @@ from curator.words import STATUSES
 EDITABLE = ("question", "answer", "system", "history", "status", "tags", "source", "notes")
 DEFAULT_DATASET = "main"
 ROLES = ("system", "user", "assistant")
+BATCH = 5000  # pairs that are changed by one statement
 
 
 class AlreadyThere(UserError):
@@ -132,10 +133,15 @@ def restore(session: Session, pair_ids: Iterable[int], by: str) -> Changeset:
 
 def change_all(session: Session, pair_ids: Iterable[int], values: Mapping[str, Any], action: str, by: str) -> Changeset:
     """Give many pairs the same values in one changeset; its `rows` says how many differed."""
-    with writing(session):
+    wanted = list(dict.fromkeys(pair_ids))
+    with writing(session), history.in_bulk(session):
         changeset = history.begin(session, action, by)
-        for pair_id in dict.fromkeys(pair_ids):
-            history.change(session, changeset, get(session, pair_id), values)
+        for start in range(0, len(wanted), BATCH):
+            some = wanted[start : start + BATCH]
+            there = session.execute(sa.select(*Pair.__table__.columns).where(Pair.id.in_(some))).all()
+            for gone in sorted(set(some) - {pair.id for pair in there}):
+                get(session, gone)
+            history.change_many(session, changeset, [(pair, values) for pair in there])
     return changeset
 
 

@@ -6,16 +6,20 @@ few statements, keeps nobody waiting meanwhile.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from types import TracebackType
 from typing import Any
 
 from curator import neighbours
+from curator.disk import take_turn
 from curator.models import to_json
 
 # The columns of a pair that a file can give.
@@ -23,16 +27,40 @@ TEXTS = ("system", "question", "answer", "status", "source", "notes", "rejected"
 LISTS = ("history", "tags", "meta")
 COLUMNS = (*TEXTS, *LISTS)
 BATCH = 5000
+LOCK = "lock"
+YOUNG_SECONDS = 60  # a folder may be without its lock until then
 texts_of, lists_of = itemgetter(*TEXTS), itemgetter(*LISTS)
 
 
-class Stage:
-    """New pairs in the order they came, and changes of pairs that are there; gone when the block ends."""
+def folder_of(home: Path) -> Path:
+    """Return where the rows of all imports wait."""
+    return home / "staging"
 
-    def __init__(self) -> None:
-        self.folder = TemporaryDirectory(prefix="curator-")
-        self.path = Path(self.folder.name) / "stage.db"
-        # In no transaction of anybody's; a crash leaves a file that nobody looks for.
+
+def sweep(home: Path) -> None:
+    """Remove what was left by processes that ended before their time: of the others, each holds a lock."""
+    for folder in folder_of(home).glob("*"):
+        with contextlib.suppress(OSError, sqlite3.Error):  # another process sweeps too
+            is_young = time.time() - folder.stat().st_mtime < YOUNG_SECONDS
+            if not is_young and (turn := take_turn(folder / LOCK)):
+                turn.close()
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+class Stage:
+    """New pairs in the order they came, and changes of pairs that are there; gone when the block ends.
+
+    They wait in a folder below `home`. What a killed process leaves there goes with the next `sweep`.
+    """
+
+    def __init__(self, home: Path) -> None:
+        place = folder_of(home)
+        sweep(home)
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder = Path(mkdtemp(dir=place))
+        self.turn = take_turn(self.folder / LOCK)
+        self.path = self.folder / "stage.db"
+        # In no transaction of anybody's.
         self.rows = sqlite3.connect(self.path, isolation_level=None)
         self.rows.execute("PRAGMA journal_mode = OFF")
         self.rows.execute("PRAGMA synchronous = OFF")
@@ -48,7 +76,9 @@ class Stage:
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.rows.close()
-        self.folder.cleanup()
+        if self.turn:
+            self.turn.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def add(self, values: Sequence[Mapping[str, Any]]) -> None:
         """Take new pairs, each with all of COLUMNS."""

@@ -29,7 +29,7 @@ def test_a_line_is_openai_messages_and_nothing_else(session, make_pair):
     )
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ["messages", "prompt-completion", "alpaca", "sharegpt", "qa"])
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=2, max_size=6), max_size=4))
 @example([["%s <0>", '"<1>"']])
@@ -113,12 +113,6 @@ def test_all_that_a_pair_holds_comes_back_from_a_table(session, write, kind):
         {}, {"meta": {"of": "meta"}, "empty": "", "none": None}, {"meta": "no object"},
         {"score": 1, "meta": {"score": 2}},
     ]  # fmt: skip
-
-
-def test_a_pair_that_a_shape_cannot_hold_is_named(session, make_pair):
-    make_pair(earlier=[{"role": "user", "content": "a"}, {"role": "user", "content": "b"}])
-    with pytest.raises(UserError, match="Pair 1 has earlier turns that don't alternate.*--format messages"):
-        list(exports.lines(session, Selection(), "alpaca"))
 
 
 def test_a_file_is_written_whole_or_not_at_all(session, make_pair, tmp_path):
@@ -252,8 +246,8 @@ def test_the_open_database_is_not_written_over(session, make_pair, home):
         exports.write_database(session, Selection(), home / "curator.db", "ada")
 
 
-def test_every_format_is_written_as_every_kind_of_file(runner, make_pair):
-    make_pair("=1+1?", "2", system="Be brief.")
+def test_every_format_is_written_as_every_kind_of_file(runner, session, write):
+    imports.apply(session, write("in.csv", "question,answer,system,rejected\n=1+1?,2,Be brief.,3\n"), by="ada")
     for format in (*FORMATS, "table"):
         for kind in KINDS:
             result = runner.invoke(args=["export", "--format", format, f"--{kind}", "-o", f"{format}.{kind}"])
@@ -261,6 +255,42 @@ def test_every_format_is_written_as_every_kind_of_file(runner, make_pair):
     assert Path("alpaca.csv").read_bytes() == (b"instruction,input,output,system,history\r\n'=1+1?,,2,Be brief.,\r\n")
     (row,) = pyarrow.parquet.read_table("table.parquet").to_pylist()
     assert (row["_pair"], row["question"], row["tags"]) == (1, "=1+1?", [])
+
+
+@pytest.mark.parametrize("format, line", [
+    ("openorca", {"system_prompt": "Be brief.", "question": "1+1?", "response": "2"}),
+    ("guanaco", {"text": "Be brief.### Human: 1+1?### Assistant: 2"}),
+    ("preference", {
+        "prompt": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1+1?"}],
+        "chosen": [{"role": "assistant", "content": "2"}], "rejected": [{"role": "assistant", "content": "3"}],
+    }),
+])  # fmt: skip
+def test_a_pair_is_written_as_others_have_it(session, write, format, line):
+    imports.apply(session, write("in.csv", "question,answer,system,rejected\n1+1?,2,Be brief.,3\n"), by="ada")
+    assert [json.loads(one) for one in exports.lines(session, Selection(), format)] == [line]
+
+
+TWICE = [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]
+
+
+@pytest.mark.parametrize("format, pair, sentence", [
+    ("alpaca", {"earlier": TWICE}, "has earlier turns that don't alternate.*--format messages"),
+    ("openorca", {"earlier": TWICE}, "has earlier turns, which OpenOrca can't hold."),
+    ("guanaco", {"answer": "Write ### Human: before it."}, "has a text that is empty, begins or ends with white space"),
+    ("guanaco", {"answer": "Yes.\n"}, "has a text that is empty, begins or ends with white space"),
+    ("preference", {}, "has no rejected answer, which a preference needs."),
+])  # fmt: skip
+def test_a_pair_that_a_shape_cannot_hold_is_named(session, make_pair, format, pair, sentence):
+    made = make_pair(**pair)
+    with pytest.raises(UserError, match=f"Pair {made.id} {sentence}"):
+        list(exports.lines(session, Selection(), format))
+
+
+def test_a_version_has_no_preferences_as_it_keeps_no_rejected_answers(session, make_pair):
+    make_pair()
+    versions.freeze(session, Selection(), by="ada", shares={"train": 1})
+    with pytest.raises(UserError, match="A version holds no rejected answers."):
+        list(exports.version_lines(session, 1, format="preference"))
 
 
 @pytest.mark.parametrize("options, sentence", [

@@ -6,7 +6,7 @@ import pytest
 
 from curator import formats
 from curator.errors import UserError
-from curator.formats import Record, Refusal, find_columns, to_line, to_row
+from curator.formats import Record, Refusal, Refusals, find_columns, to_line, to_row
 
 
 def rows_of(path):
@@ -169,3 +169,17 @@ def test_each_shape_holds_the_whole_pair(format, line):
     written = to_line(CHAT, format)
     assert json.loads(written) == line
     assert written.endswith("}\n") and "👋" in written and written.count("\n") == 1
+
+
+def test_refusals_are_counted_by_reason_and_the_first_lines_are_named():
+    refused = Refusals()
+    for line in range(2, 9):
+        refused.add(Refusal(line, "has an empty answer."))
+    for line in range(9, 1500):
+        refused.add(Refusal(line, f"is {line}, not an object."))
+    said = list(refused.sentences("faq.csv"))
+    assert said[:2] == [
+        "faq.csv line 2 has an empty answer. (Also: 3, 4, 5 and 3 more.)", "faq.csv line 9 is 9, not an object.",
+    ]  # fmt: skip
+    assert (len(said), said[-1]) == (11, "… and 1,482 more.")
+    assert (len(refused), len(refused.first)) == (1498, 1000)

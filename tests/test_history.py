@@ -3,7 +3,7 @@
 import pytest
 import sqlalchemy as sa
 
-from curator import create_app, database, duplicates, history, pairs, text
+from curator import create_app, database, duplicates, history, imports, pairs, text
 from curator.errors import NotFound, UserError
 from curator.models import Pair, writing
 from curator.search import Selection, count
@@ -115,3 +115,16 @@ def test_the_full_text_index_is_as_usual_after_many_pairs(session):
         pass
     settings = dict(session.execute(sa.text("SELECT k, v FROM pair_text_config")).all())
     assert (settings["automerge"], settings["hashsize"]) == (4, 2**20)
+
+
+def test_the_index_of_fingerprints_is_as_it_was_after_an_import_that_is_mostly_new(session, write, monkeypatch):
+    monkeypatch.setattr(history, "LANDED", 2)
+    wanted = sa.text("SELECT sql FROM sqlite_master WHERE name = 'ix_pair_fingerprint'")
+    before = session.scalar(wanted)
+    rows = "".join(f"{number}?,Yes.\n" for number in range(11))
+    monkeypatch.setattr(history, "INDEXED_AT_ONCE", 4)
+    imports.apply(session, write("faq.csv", "q,a\n" + rows), by="ada")
+    assert session.scalar(wanted) == before
+    assert session.execute(sa.text("PRAGMA integrity_check")).all() == [("ok",)]
+    assert count(session, Selection(query="yes")) == 11
+    assert imports.plan(session, write("faq.csv", "q,a\n" + rows)).identical == 11

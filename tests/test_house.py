@@ -14,8 +14,8 @@ ROOT = Path(__file__).parent.parent
 
 # From the ground up. A room imports from lower floors, and from its own where that makes no circle.
 CURATOR = (
-    ("errors", "words", "settings", "text", "models"),
-    ("database", "formats", "minhash", "neighbours", "staging", "history", "charts"),
+    ("errors", "words", "settings", "text", "disk", "models"),
+    ("database", "formats", "minhash", "vectors", "neighbours", "staging", "history", "charts"),
     ("accounts", "pairs", "search", "duplicates", "imports", "cleaning", "quality", "versions", "exports")
     + ("runs", "reviews", "backups"),
     ("jobs",),
@@ -27,9 +27,9 @@ NOUNS, DOORS = CURATOR[2], CURATOR[4]
 UPWARDS = {("curator.cli.door", "curator")}
 TRAINER = (
     ("trainer",),
-    ("config",),
+    ("config", "hub"),
     ("dataset", "model", "base", "record"),
-    ("run", "preference", "evaluate", "sample"),
+    ("run", "preference", "evaluate", "sample", "embed"),
     ("__main__",),
 )
 # Each takes from a tenth of a second to ten seconds to import.
@@ -45,14 +45,20 @@ HEAVY = {
     "pyarrow",
     "ray",
     "scipy",
+    "sentence_transformers",
     "torch",
     "transformers",
     "trl",
+    "usearch",
     "vl_convert",
 }
 # Whole modules that only functions import: their loops are compiled, or are about arrays from top to bottom.
 LATE = {f"curator.minhash.{name}" for name in ("engine", "fallback", "kernels", "reference", "shingles", "signatures")}
-FOREIGN = {"curator": {"trainer", "torch"}, "trainer": {"curator", "flask", "sqlalchemy", "alembic"}}
+LATE |= {"curator.vectors", "curator.vectors.near", "curator.vectors.store"}
+FOREIGN = {
+    "curator": {"trainer", "torch", "sentence_transformers"},
+    "trainer": {"curator", "flask", "sqlalchemy", "alembic"},
+}
 
 Imports = Mapping[str, set[str]]
 
@@ -171,6 +177,7 @@ def test_curator_loads_heavy_libraries_only_inside_the_functions_that_need_them(
         ("-m", "flask", "export", "--help"),
         ("-m", "trainer", "--help"),
         ("-m", "trainer", "run", "--help"),
+        ("-m", "trainer", "embed", "--help"),
     ],
     ids=" ".join,
 )

@@ -12,7 +12,7 @@ import time
 import pytest
 import sqlalchemy as sa
 
-from curator import create_app, database, exports, history, imports, pairs, reviews, search
+from curator import create_app, database, exports, history, imports, pairs, reviews, search, staging
 from curator.errors import UserError
 from curator.models import Changeset
 from curator.search import Selection
@@ -20,7 +20,7 @@ from curator.search import Selection
 
 def test_a_plan_says_what_would_happen_and_changes_nothing(session, library):
     plan = imports.plan(session, library)
-    assert (plan.new, plan.identical, plan.refused, plan.kind) == (3, 0, [], "CSV, comma, UTF-8")
+    assert (plan.new, plan.identical, len(plan.refused), plan.kind) == (3, 0, 0, "CSV, comma, UTF-8")
     assert plan.rows[1].answer == "Two pounds, paid at the desk."
     assert plan.rows[0].tags == ("Loans",) and plan.rows[0].source == "desk"
     assert search.count(session, Selection()) == 0 and pairs.datasets(session) == []
@@ -44,7 +44,7 @@ def test_what_is_there_already_is_not_added_twice(session, library, write):
 
 
 def test_rows_are_compared_across_the_batches_they_go_in(session, write, monkeypatch):
-    monkeypatch.setattr(imports, "BATCH", 2)
+    monkeypatch.setattr("curator.imports.reading.BATCH", 2)
     path = write("five.csv", "q,a\nOne?,Yes\nTwo?,Yes\nOne?,Yes\nThree?,Yes\nThree?,Yes\n")
     assert [imports.plan(session, path).new, imports.apply(session, path, by="ada").new] == [3, 3]
     assert [pair.question for pair in search.page(session, Selection(query="yes")).pairs] == ["One?", "Two?", "Three?"]
@@ -76,7 +76,7 @@ def test_a_reason_that_many_rows_share_is_said_once(session, write):
 def test_refused_rows_are_left_out_when_asked_and_reported(session, write):
     path = write("faq.csv", "q,a\ngood?,yes\nName three,apple, pear\n")
     done = imports.apply(session, path, by="ada", skip_refused=True)
-    assert done.new == 1 and [r.line for r in done.refused] == [3]
+    assert done.new == 1 and [r.line for r in done.refused.first] == [3]
 
 
 @pytest.mark.parametrize("content, sentence", [
@@ -229,7 +229,7 @@ def test_refused_rows_are_written_mended_and_imported(session, write, tmp_path, 
     assert done.new == 1 and "_reason" in rejects.read_text() and "has an empty answer" in rejects.read_text()
     rejects.write_text(mend(rejects.read_text()))
     again = imports.apply(session, rejects, by="ada")
-    assert again.new == len(done.refused) and again.refused == []
+    assert again.new == len(done.refused) and not again.refused
     mended = search.page(session, Selection(query="mended")).pairs
     assert [(pair.question, pair.meta) for pair in mended] == [("bad?", {"city": "Ulm"})]
 
@@ -240,6 +240,19 @@ def test_rows_all_refused_are_still_written(session, write, tmp_path):
     assert (tmp_path / "r.csv").read_text() == (
         'q,a,_line,_reason\nbad?,,2,"has an empty answer. Fill it in, or remove the row."\n'
     )
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv"])
+def test_of_many_refused_rows_the_first_are_kept_and_all_are_written(session, write, tmp_path, ending):
+    """A million lines of garbage used to take a gigabyte."""
+    rows = {"jsonl": "".join(f'{{"q": "{n}?", "a"\n' for n in range(3000)), "csv": "q,a\n" + "why?,\n" * 3000}
+    rejects = tmp_path / f"rejects.{ending}"
+    with pytest.raises(UserError, match="All 3,000 rows were refused") as said:
+        imports.apply(session, write(f"bad.{ending}", rows[ending]), by="ada", rejects=rejects)
+    assert len(str(said.value).splitlines()) <= 12
+    assert len(rejects.read_text().splitlines()) == 3000 + (ending == "csv")
+    with pytest.raises(UserError):
+        imports.plan(session, rejects)
 
 
 def test_a_refused_row_that_nobody_mended_is_refused_again(session, write, tmp_path):
@@ -291,6 +304,52 @@ def test_a_kill_at_any_point_leaves_all_of_a_file_or_nothing(app, session, home,
         there = pair
         assert changes == 1 + finished
     assert 0 < finished and (finished < kills or kills < 20)
+    make_old(home)
+    staging.sweep(home)
+    assert list((home / "staging").iterdir()) == []
+
+
+def make_old(home):
+    """Let the folders of stages be an hour old."""
+    for folder in (home / "staging").iterdir():
+        os.utime(folder, (time.time() - 3600,) * 2)
+
+
+def test_a_stage_that_a_process_still_fills_is_not_swept_away(home):
+    with staging.Stage(home) as stage:
+        make_old(home)
+        staging.sweep(home)
+        assert stage.path.is_file()
+    assert list((home / "staging").iterdir()) == []
+
+
+FULL_DISK = """
+import resource, sys
+from curator import create_app, database, imports
+from curator.errors import UserError
+app = create_app()
+with database.open_session(app) as session:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)  # no file grows beyond it
+    try:
+        imports.apply(session, sys.argv[1], by="ada")
+    except UserError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("room", [500_000, 2_500_000])
+def test_a_disk_that_gets_full_is_said_and_nothing_is_imported(app, session, home, write, room):
+    """While the rows wait, or while they land."""
+    imports.apply(session, write("first.csv", "q,a\nFirst?,words\n"), by="ada")
+    session.close()
+    database.engine(app).dispose()
+    path = write("faq.jsonl", "".join(json.dumps({"q": f"{n}?", "a": f"word{n} " * 30}) + "\n" for n in range(4000)))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", FULL_DISK, str(path), str(room)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "The disk is full, so nothing was changed. Make room on it, and do this again.\n"
+    assert list((home / "staging").iterdir()) == []
+    assert search.ids(session, Selection()) == [1]
 
 
 @pytest.mark.parametrize("mend", [
@@ -344,5 +403,5 @@ def test_a_pair_that_is_there_gets_the_rejected_answer_that_it_lacks(session, wr
 def test_a_second_rejected_answer_of_one_pair_is_refused_by_name(session, write):
     path = write("dpo.jsonl", prefer("Yes.", "Who knows.") + prefer("Yes.", "No."))
     done = imports.apply(session, path, by="ada", skip_refused=True)
-    assert (done.new, [refusal.line for refusal in done.refused]) == (1, [2])
-    assert "with another rejected answer" in done.refused[0].reason
+    assert (done.new, [refusal.line for refusal in done.refused.first]) == (1, [2])
+    assert "with another rejected answer" in done.refused.first[0].reason

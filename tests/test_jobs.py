@@ -16,7 +16,7 @@ from contextlib import closing
 import pytest
 import sqlalchemy as sa
 
-from curator import create_app, database, imports, jobs, pairs, search
+from curator import create_app, database, history, imports, jobs, pairs, search
 from curator.errors import NotFound, UserError
 from curator.models import writing
 from curator.search import Selection
@@ -104,7 +104,7 @@ def test_a_fault_of_ours_is_said_to_be_one_and_kept_in_the_log(app, kind, caplog
 def test_a_cancelled_import_leaves_nothing_and_can_be_started_again(either_app, home, monkeypatch):
     arguments = upload(home, rows=5000)
     goes_on, has_begun = threading.Event(), threading.Event()
-    land = imports.history.land
+    land = history.land
 
     def slowly(session, changeset, stage, dataset_id, on_progress):
         def stop_there(rows):
@@ -115,7 +115,7 @@ def test_a_cancelled_import_leaves_nothing_and_can_be_started_again(either_app, 
 
         land(session, changeset, stage, dataset_id, stop_there)
 
-    monkeypatch.setattr(imports.history, "land", slowly)
+    monkeypatch.setattr(history, "land", slowly)
     job = jobs.start(either_app, "import", "ada", "Import many.csv", **arguments)
     assert has_begun.wait(20)
     jobs.cancel(either_app, job.id, "bo")

@@ -322,9 +322,14 @@ def test_every_command_that_a_page_shows_can_be_given_as_it_stands(
 @pytest.mark.parametrize("kind", formats.KINDS)
 @pytest.mark.parametrize("format", [*formats.FORMATS, "table"])
 def test_a_download_holds_the_bytes_that_the_command_writes(
-    client: FlaskClient, make_pair: MakePair, runner: FlaskCliRunner, format: str, kind: str
+    client: FlaskClient,
+    make_pair: MakePair,
+    runner: FlaskCliRunner,
+    write: Callable[[str, str], Path],
+    format: str,
+    kind: str,
 ):
-    make_pair("Où?", "Là-bas 📚.")
+    runner.invoke(args=["import", str(write("in.csv", "question,answer,rejected\nOù?,Là-bas 📚.,Ici\n"))])
     make_pair(status="rejected")
     answer = client.get(f"/export/download?format={format}&kind={kind}", buffered=True)
     wanted = runner.invoke(args=["export", f"--{kind}", "--format", format]).stdout_bytes

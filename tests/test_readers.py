@@ -11,6 +11,7 @@ TURNS = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
 HI = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
 WHERE = [{"role": "user", "content": "Wo? 👋"}, {"role": "assistant", "content": "Hier"}]
 SUM = [{"role": "user", "content": "=1+1?"}, {"role": "assistant", "content": "2"}]
+REJECTED = [{"role": "rejected", "content": "3"}]
 CHATS = [[{"role": "system", "content": "Kurz."}, *HI, *WHERE], SUM]
 
 
@@ -43,7 +44,8 @@ def tokenizer():
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("format", FORMATS)
 def test_datasets_loads_every_shape_of_every_kind(load, format, kind):
-    rows = [FORMATS[format].fields(chat) for chat in CHATS]
+    chats = {"openorca": [SUM], "preference": [chat + REJECTED for chat in CHATS]}.get(format, CHATS)
+    rows = [FORMATS[format].fields(chat) for chat in chats]
     loaded = load(rows, kind, COLUMNS[format])
     assert loaded.column_names == list(COLUMNS[format])
     if kind != "csv":  # whose cells are texts
@@ -59,6 +61,14 @@ def test_trl_takes_an_export_as_conversations_and_puts_it_in_a_chat_template(loa
     rendered = loaded.map(lambda row: apply_chat_template(row, tokenizer), remove_columns=loaded.column_names)
     texts = ["".join(row.values()) for row in rendered]
     assert texts == ["[system]Kurz.[user]Hi[assistant]Hello[user]Wo? 👋[assistant]Hier", "[user]=1+1?[assistant]2"]
+
+
+def test_trl_takes_a_preference_and_puts_it_in_a_chat_template(load, tokenizer):
+    from trl.data_utils import apply_chat_template
+
+    loaded = load([FORMATS["preference"].fields(SUM + REJECTED)], "jsonl", COLUMNS["preference"])
+    rendered = apply_chat_template(loaded[0], tokenizer)
+    assert rendered == {"prompt": "[user]=1+1?[assistant]", "chosen": "2", "rejected": "3"}
 
 
 def test_trl_takes_sharegpt_as_conversations_too(load):

@@ -6,10 +6,11 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from curator import exports, imports
+from curator.errors import UserError
 from curator.formats import FORMATS, KINDS, Row, encode, read, to_line
 from curator.formats.converting import Conversion, rows
 from curator.formats.writing import COLUMNS, TABLE, to_fields
@@ -70,6 +71,36 @@ def chat_of(row):
     return messages(row.question, row.answer, row.system, row.history)
 
 
+def held(written, *formats):
+    """Return of pairs, or of what is left of them, those that shapes can hold."""
+    if "openorca" in formats:
+        written = [replace(row, history=()) for row in written]
+    if "preference" in formats:
+        written = [replace(row, rejected="Perhaps.") for row in written]
+    if "guanaco" in formats:
+        written = [trimmed(row) for row in written]
+    found = [row for row in written if all(holds(row, format) for format in formats)]
+    assume(found)
+    return found
+
+
+def trimmed(row):
+    """Return a pair without white space around its texts."""
+    turns = tuple(turn | {"content": turn["content"].strip() or "…"} for turn in row.history)
+    return replace(
+        row, question=row.question.strip(), answer=row.answer.strip(), system=row.system.strip(), history=turns
+    )
+
+
+def holds(row, format):
+    """Return whether a shape takes a pair."""
+    try:
+        return bool(to_fields(row, 0, chat_of(row), format))
+    except UserError as error:
+        assert format == "guanaco" and "which Guanaco can't hold" in str(error)
+        return False
+
+
 def write(folder, written, format, kind):
     """Write pairs as a file, and return its path."""
     fields = [to_fields(row, number, chat_of(row), format) for number, row in enumerate(written)]
@@ -83,6 +114,7 @@ def write(folder, written, format, kind):
 @often
 @given(st.lists(pairs, min_size=1, max_size=3))
 def test_what_is_exported_is_imported_as_it_was(format, kind, written):
+    written = held(written, format)
     with tempfile.TemporaryDirectory() as folder:
         again = [replace(row, line=0) for row in rows(read(write(folder, written, format, kind)), {}, None)]
     assert again == written
@@ -100,9 +132,12 @@ def test_a_table_holds_all_of_a_pair(kind, written):
 @often
 @given(files, files, st.lists(pairs, min_size=1, max_size=3))
 def test_a_file_is_converted_between_any_two_shapes_and_kinds_and_back(one, other, written):
+    format, kind = other
+    written = held(written, one[0], format)
+    # A rejected answer is left behind by most shapes, so a preference comes from a table or from another.
+    assume(format != "preference" or one[0] in ("preference", TABLE))
     with tempfile.TemporaryDirectory() as folder:
         first = write(folder, written, *one)
-        format, kind = other
         second = Path(folder) / f"second.{kind}"
         second.write_bytes(b"".join(encode(Conversion(read(first), format), kind, COLUMNS[format])))
         assert [fields["messages"] for fields in Conversion(read(second))] == [chat_of(row) for row in written]
@@ -116,6 +151,7 @@ numbers = count()
 def test_of_several_files_the_union_comes_out(session, several):
     dataset = f"union {next(numbers)}"
     with tempfile.TemporaryDirectory() as folder:
+        several = [(file, held(written, file[0])) for file, written in several]
         for (format, kind), written in several:
             imports.apply(session, write(folder, written, format, kind), by="ada", dataset=dataset)
     union = dict.fromkeys(to_line(chat_of(row)) for _, written in several for row in written)

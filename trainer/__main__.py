@@ -1,4 +1,4 @@
-"""The command line: python -m trainer run | base. Translates only, and imports torch where a command needs it."""
+"""The command line: python -m trainer run | base | embed. Translates only; torch comes where it is needed."""
 
 from __future__ import annotations
 
@@ -27,6 +27,15 @@ Measures base and tuned on the test lines and lets both answer the same prompts.
   python -m trainer run exports/library/ -o runs/library
 
 Each option is also a key of {CONFIG_FILE} in the current folder, such as: learning_rate = 2e-4
+"""
+
+EMBED_HELP = """\
+Turn texts into vectors, so that texts that say the same in other words are found.
+TEXTS is JSON lines: {"id": 1, "text": "How long can I keep a book?"}. Beside the vectors a .json says
+which model made them. What was ended goes on where it was with the same command.
+
+  python -m trainer embed texts.jsonl -o vectors.npy
+  python -m trainer embed texts.jsonl -o vectors.npy --model models/my-encoder
 """
 
 
@@ -58,7 +67,27 @@ def make_parser() -> argparse.ArgumentParser:
         help="make the built-in base if it is not there yet, and print its folder",
         description="Make the built-in teaching model, in about a minute and without network, and print its folder.",
     )
+    embed = commands.add_parser(
+        "embed",
+        help="turn texts into vectors, to find those that say the same",
+        description=EMBED_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+    )
+    embed.add_argument("texts_file", metavar="TEXTS", help='JSON lines of {"id", "text"}')
+    embed.add_argument("-o", "--output", metavar="VECTORS", required=True, help="the .npy file to write")
+    embed.add_argument(
+        "--model", help="a folder, or a name on the Hugging Face hub (default: all-MiniLM-L6-v2, 384 numbers a text)"
+    )
+    embed.add_argument("--batch-size", type=batch_size, metavar="N", help="texts embedded at once (default: 32)")
+    embed.add_argument("--device", help="auto, cpu, cuda or mps (default: auto, the GPU where there is one)")
     return parser
+
+
+def batch_size(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more, and is {text!r}")
+    return int(text)
 
 
 def help_of(name: str) -> str:
@@ -114,12 +143,19 @@ def base(arguments: dict[str, Any]) -> None:
     print(ensure())
 
 
+def embed(arguments: dict[str, Any]) -> None:
+    prepare_environment()
+    from trainer.embed import embed as embed_texts
+
+    print(embed_texts(**arguments))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return 0, or 1 for what the user can mend, or 130 after Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # being ended is being stopped: the record says so
     try:
         arguments = vars(make_parser().parse_args(argv))
-        {"run": run, "base": base}[arguments.pop("command")](arguments)
+        {"run": run, "base": base, "embed": embed}[arguments.pop("command")](arguments)
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1

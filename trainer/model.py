@@ -15,8 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAn
 
 from trainer import UserError, base
 from trainer.config import FilledConfig, RunConfig
-
-NETWORK_SECONDS = 5
+from trainer.hub import hub_answers
 
 
 @dataclass(frozen=True)
@@ -135,16 +134,6 @@ def locate(name: str) -> tuple[str, dict[str, Any]]:
         f"The base {name} is neither a folder nor in the Hugging Face cache, and the hub cannot be reached. "
         "Name a folder, or take the base that needs no network: --base builtin"
     )
-
-
-def hub_answers() -> bool:
-    if huggingface_hub.constants.HF_HUB_OFFLINE:
-        return False
-    try:
-        huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=NETWORK_SECONDS)
-    except Exception:  # each HTTP library has its own; whatever it is, there is no answer
-        return False
-    return True
 
 
 def quantisation(name: str, device: Device) -> BitsAndBytesConfig | None:

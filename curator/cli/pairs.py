@@ -94,7 +94,7 @@ def import_(
               flask import letters.csv --map question=Frage --map answer=Antwort
               flask import chats.jsonl --turns each
     """
-    from curator import formats, imports
+    from curator import imports
     from curator.pairs import DEFAULT_DATASET
 
     counts: list[dict[str, Any]] = []
@@ -118,11 +118,12 @@ def import_(
                 )  # fmt: skip
         counts.append(
             {"file": str(file), "dataset": done.dataset, "rows": done.total, "new": done.new, "changed": done.changed,
-             "identical": done.identical, "refused": [{"line": r.line, "reason": r.reason} for r in done.refused],
+             "identical": done.identical, "refused": len(done.refused),
+             "first_refused": [{"line": r.line, "reason": r.reason} for r in done.refused.first],
              "near": [{"line": n.line, "pair": n.pair_id, "similarity": round(n.similarity, 4)} for n in done.near],
              "changeset": done.changeset.id if done.changeset else None}
         )  # fmt: skip
-        for sentence in formats.name_refusals(done.name, done.refused):
+        for sentence in done.refused.sentences(done.name):
             say(sentence)
         if json_:
             continue

@@ -2,7 +2,7 @@
 
 from curator.formats.files import Reading, Record, Refusal, read
 from curator.formats.hub import read_hub
-from curator.formats.records import name_refusals
+from curator.formats.records import Refusals
 from curator.formats.shapes import SHAPES, Columns, Row, find_columns, mended, to_row, to_rows
 from curator.formats.streams import PACKINGS
 from curator.formats.writing import FORMATS, KINDS, encode, to_line
@@ -16,11 +16,11 @@ __all__ = [
     "Reading",
     "Record",
     "Refusal",
+    "Refusals",
     "Row",
     "encode",
     "find_columns",
     "mended",
-    "name_refusals",
     "read",
     "read_hub",
     "to_line",

@@ -7,7 +7,7 @@ import re
 from itertools import chain
 from typing import Any
 
-from curator.formats.files import Refusal, shorten
+from curator.formats.records import Refusal, shorten
 from curator.text import Message
 
 # OpenAI's roles, ShareGPT's, Open Assistant's, and the marks of Guanaco and Alpaca texts.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import lru_cache
 
 from curator.errors import UserError
 from curator.formats.files import Reading, Refusal
-from curator.formats.records import name_refusals
+from curator.formats.records import Refusals
 from curator.formats.shapes import Columns, Row, find_columns, to_row
 from curator.formats.writing import Fields, checked_format, to_fields
 from curator.text import messages
@@ -28,14 +28,14 @@ class Conversion:
     shape: str | None = None  # that it is read as, where its columns don't tell
     skip_refused: bool = False
     written: int = 0
-    refused: list[Refusal] = field(default_factory=list)
+    refused: Refusals = field(default_factory=Refusals)
 
     def __iter__(self) -> Iterator[Fields]:
         checked_format(self.format)
         for row in rows(self.reading, self.mapping, self.shape):
             fields = row if isinstance(row, Refusal) else self.shaped(row)
             if isinstance(fields, Refusal):
-                self.refused.append(fields)
+                self.refused.add(fields)
             else:
                 self.written += 1
                 yield fields
@@ -52,7 +52,7 @@ class Conversion:
 
     def refusals(self) -> Iterator[str]:
         """Yield the first refused lines with their reasons."""
-        yield from name_refusals(self.reading.name, self.refused)
+        yield from self.refused.sentences(self.reading.name)
 
     def explain(self) -> str:
         """Say why nothing was written, and how to go on."""
@@ -71,7 +71,7 @@ def rows(reading: Reading, mapping: Mapping[str, str], shape: str | None) -> Ite
     Raises UserError where the columns of a table fit no shape.
     """
 
-    @cache
+    @lru_cache(maxsize=1000)
     def columns(names: tuple[str, ...]) -> Columns:
         return find_columns(names, mapping, shape)
 

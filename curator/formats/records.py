@@ -7,9 +7,9 @@ import datetime
 import decimal
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 from curator.errors import UserError
@@ -19,6 +19,7 @@ MAX_RECORD_BYTES = 4 * MAX_CELL_BYTES  # a longer line is no record, and would f
 SURROGATE = re.compile("[\ud800-\udfff]")
 BROKEN_BYTE = re.compile("[\udc00-\udcff]")
 MAX_RAW_CHARACTERS = 10_000  # of a record that can't be read, kept to be mended
+KEPT, REASONS, NAMED = 1000, 10, 4  # refusals of a file, reasons that are said, and lines that are named for each
 MAX_DEPTH = 100  # lists and objects in each other; Python itself gives up near a thousand
 
 
@@ -37,6 +38,41 @@ class Refusal:
     line: int
     reason: str
     fields: dict[str, Any] = field(default_factory=dict, compare=False)  # as far as they were read, to be mended
+
+
+@dataclass
+class Refusals:
+    """What was refused of a file: all of it counted, the first of it kept. There may be millions."""
+
+    count: int = 0
+    first: list[Refusal] = field(default_factory=list)  # KEPT of them, without their fields
+    lines: dict[str, list[int]] = field(default_factory=dict)  # the first few of each of the first REASONS
+    by_reason: Counter[str] = field(default_factory=Counter)  # of the same reasons, all lines
+    listener: Callable[[Refusal], object] = lambda refusal: None  # told of each, whole
+
+    def __len__(self) -> int:
+        return self.count
+
+    def add(self, refusal: Refusal) -> None:
+        """Take one more into account."""
+        self.listener(refusal)
+        self.count += 1
+        if len(self.first) < KEPT:
+            self.first.append(Refusal(refusal.line, refusal.reason))
+        if refusal.reason in self.lines or len(self.lines) < REASONS:
+            self.by_reason[refusal.reason] += 1
+            lines = self.lines.setdefault(refusal.reason, [])
+            if len(lines) < NAMED:
+                lines.append(refusal.line)
+
+    def sentences(self, name: str) -> Iterator[str]:
+        """Yield for each of the first reasons which lines of the file of that name were refused for it."""
+        for reason, (first, *others) in self.lines.items():
+            more = self.by_reason[reason] - NAMED
+            also = ", ".join(f"{line:,}" for line in others) + (f" and {more:,} more" if more > 0 else "")
+            yield f"{name} line {first} {reason}" + (f" (Also: {also}.)" if also else "")
+        if rest := self.count - self.by_reason.total():
+            yield f"… and {rest:,} more."
 
 
 @dataclass
@@ -59,20 +95,6 @@ def shorten(text: str, characters: int = 40) -> str:
     """Return the beginning of a text, for a message."""
     text = " ".join(text[: 20 * characters].split())
     return text if len(text) <= characters else text[:characters].rstrip() + "…"
-
-
-def name_refusals(name: str, refusals: Iterable[Refusal], limit: int = 10) -> list[str]:
-    """Return a sentence for each reason why lines of a file were refused, for the first `limit` reasons."""
-    by_reason: dict[str, list[int]] = {}
-    for refusal in refusals:
-        by_reason.setdefault(refusal.reason, []).append(refusal.line)
-    said = []
-    for reason, lines in islice(by_reason.items(), limit):
-        others = ", ".join(f"{line:,}" for line in lines[1:4]) + (f" and {len(lines) - 4:,} more" if lines[4:] else "")
-        said.append(f"{name} line {lines[0]} {reason}" + (f" (Also: {others}.)" if others else ""))
-    if rest := sum(map(len, islice(by_reason.values(), limit, None))):
-        said.append(f"… and {rest:,} more.")
-    return said
 
 
 def raw(text: str) -> dict[str, str]:

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from curator.errors import UserError
+from curator.formats.chats import split_text
 from curator.text import Message
 
 Fields = dict[str, Any]
@@ -30,6 +31,8 @@ ROW_GROUP = 5_000  # rows of a Parquet file in memory at a time
 TEXT, NUMBER, TRUTH, WORDS = "text", "number", "truth", "words"
 MESSAGES, TURNS, EXCHANGES, OBJECT = "messages", "turns", "exchanges", "object"
 Columns = Mapping[str, str]
+PREFERENCE = "preference"
+REJECTED = "rejected"  # the role of an answer that another is preferred to; it stands last, for `preference` alone
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Format:
     about: str
     columns: Columns
     fields: Callable[[list[Message]], Fields]
+    is_apart: bool = True  # whether each text of a chat stands in it by itself
 
 
 def prompt_completion(chat: list[Message]) -> Fields:
@@ -78,6 +82,33 @@ def qa(chat: list[Message]) -> Fields:
     return line
 
 
+def openorca(chat: list[Message]) -> Fields:
+    """OpenOrca's system_prompt, question, response."""
+    line = qa(chat)
+    if "history" in line:
+        raise UserError("has earlier turns, which OpenOrca can't hold.")
+    return {"system_prompt": line.get("system", ""), "question": line["question"], "response": line["answer"]}
+
+
+def guanaco(chat: list[Message]) -> Fields:
+    """Guanaco's one text: what the system says, then each turn behind its mark."""
+    marks = {"system": "", "user": "### Human: ", "assistant": "### Assistant: "}
+    text = "".join(marks[turn["role"]] + turn["content"] for turn in chat)
+    if split_text(text) != chat:
+        raise UserError(
+            "has a text that is empty, begins or ends with white space, or holds a mark as ### Human: is one, "
+            "which Guanaco can't hold."
+        )
+    return {"text": text}
+
+
+def preference(chat: list[Message]) -> Fields:
+    """TRL's conversational prompt, chosen and rejected."""
+    if chat[-1]["role"] != REJECTED:
+        raise UserError("has no rejected answer, which a preference needs.")
+    return {"prompt": chat[:-2], "chosen": [chat[-2]], "rejected": [chat[-1] | {"role": "assistant"}]}
+
+
 FORMATS: dict[str, Format] = {
     "messages": Format(
         "OpenAI fine-tuning, TRL, axolotl, LLaMA-Factory", {"messages": MESSAGES}, lambda chat: {"messages": chat}
@@ -96,6 +127,17 @@ FORMATS: dict[str, Format] = {
         {"question": TEXT, "answer": TEXT, "system": TEXT, "history": MESSAGES},
         qa,
     ),
+    "openorca": Format(
+        "what reads OpenOrca: a system prompt, a question, a response",
+        {"system_prompt": TEXT, "question": TEXT, "response": TEXT},
+        openorca,
+    ),
+    "guanaco": Format("what reads one text a line, as Guanaco and early TRL", {"text": TEXT}, guanaco, is_apart=False),
+    PREFERENCE: Format(
+        "TRL's DPO; of pairs that hold a rejected answer too",
+        {"prompt": MESSAGES, "chosen": MESSAGES, "rejected": MESSAGES},
+        preference,
+    ),
 }
 # All that a person gave a pair; what a CSV is unless another shape is asked for. Not a shape of a chat alone.
 TABLE = "table"
@@ -107,7 +149,7 @@ TABLE_COLUMNS: Columns = {
 }  # fmt: skip
 # What is learnt from ratings, in TRL's words.
 RATINGS: dict[str, Columns] = {
-    "dpo": {"prompt": MESSAGES, "chosen": MESSAGES, "rejected": MESSAGES},
+    "dpo": FORMATS[PREFERENCE].columns,
     "kto": {"prompt": MESSAGES, "completion": MESSAGES, "label": TRUTH},
 }
 COLUMNS: dict[str, Columns] = {name: each.columns for name, each in FORMATS.items()} | {TABLE: TABLE_COLUMNS} | RATINGS
@@ -145,6 +187,8 @@ def to_fields(pair: Any, number: int, chat: list[Message], format: str) -> Field
     if format == TABLE:
         own = {"_pair": number, "id": pair.key}
         return {name: own[name] if name in own else getattr(pair, name) for name in TABLE_COLUMNS}
+    if format == PREFERENCE and pair.rejected:
+        chat = [*chat, {"role": REJECTED, "content": pair.rejected}]
     return FORMATS[format].fields(chat)
 
 
@@ -173,7 +217,7 @@ def encode_examples(batches: Iterable[list[Example]], format: str, kind: str = "
 
     Raises UserError, with the number of the pair, where the shape can't hold it.
     """
-    if checked_kind(kind) == "jsonl":
+    if checked_kind(kind) == "jsonl" and FORMATS[format].is_apart:
         return example_lines(batches, format)
     rows = (shaped(example, format) for batch in batches for example in batch)
     return encode(rows, kind, COLUMNS[format])

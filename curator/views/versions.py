@@ -8,6 +8,7 @@ from werkzeug.wrappers import Response
 from curator import exports, versions
 from curator.errors import UserError
 from curator.formats import FORMATS
+from curator.formats.writing import PREFERENCE
 from curator.search import Selection
 from curator.views import door
 from curator.words import SPLITS
@@ -59,7 +60,7 @@ def show(number: int) -> str:
         total=sum(version.counts.values()),
         changed=versions.changed_since(door.session(), version),
         lines={side: versions.sample_lines(door.session(), number, side, SHOWN) for side in SPLITS},
-        formats=FORMATS,
+        formats={name: each.about for name, each in FORMATS.items() if name != PREFERENCE},
         shell=(
             door.command("flask", "export", "--version", str(number), "-o", f"exports/version-{number}/"),
             door.command("python", "-m", "trainer", "run", f"exports/version-{number}"),
