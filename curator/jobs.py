@@ -141,8 +141,10 @@ def resolve_duplicates(
     if findings is None:
         raise UserError("What was found is no longer here. Search again.")
     changeset, done = duplicates.resolve_above(session, findings, threshold, by=by, on_progress=on_progress)
-    left = f" {done.facts:,} that differ in a fact were left." if done.facts else ""
-    told = f"Trashed {done.surplus:,} pairs, and kept the best of {done.clusters:,} clusters.{left}"
+    pairs, clusters = ("" if number == 1 else "s" for number in (done.surplus, done.clusters))
+    told = f"Trashed {done.surplus:,} pair{pairs}, and kept the best of {done.clusters:,} cluster{clusters}."
+    if done.facts:
+        told += f" Left: {done.facts:,} that differ in a fact."
     return {"told": told, "changeset": changeset.id, "dataset": findings.dataset}
 
 

@@ -160,41 +160,35 @@ def land(session: Session, bands: Bands, shift: int, without: Collection[int]) -
 
 def enter(session: Session, rows: Rows) -> None:
     """Add rows to the index."""
-    write(
-        session, rows,
-        postgresql="INSERT INTO pair_band SELECT * FROM unnest(%s::int[], %s::int[]) ON CONFLICT DO NOTHING",
-        sqlite="INSERT OR IGNORE INTO pair_band (key, pair_id) VALUES {}",
-    )  # fmt: skip
+    connection = session.connection()
+    for keys, ids in rows:
+        if on_postgresql(session):
+            statement = "INSERT INTO pair_band SELECT * FROM unnest(%s::int[], %s::int[]) ON CONFLICT DO NOTHING"
+            connection.exec_driver_sql(statement, (keys.tolist(), ids.tolist()))
+            continue
+        flat = interleaved(keys, ids)
+        # A hundred rows by one statement take SQLite less than half of what they take one by one.
+        whole = len(flat) - len(flat) % TOGETHER
+        for part in (flat[:whole], flat[whole:]):
+            if len(part):
+                many = min(len(part), TOGETHER)
+                marks = ", ".join(["(?, ?)"] * many)
+                statement = f"INSERT OR IGNORE INTO pair_band (key, pair_id) VALUES {marks}"
+                connection.exec_driver_sql(statement, list(map(tuple, part.reshape(-1, 2 * many).tolist())))
 
 
 def remove(session: Session, rows: Rows) -> None:
     """Take rows out of the index."""
-    write(
-        session, rows,
-        postgresql="DELETE FROM pair_band USING unnest(%s::int[], %s::int[]) AS gone (key, pair_id) "
-                   "WHERE pair_band.key = gone.key AND pair_band.pair_id = gone.pair_id",
-        sqlite="DELETE FROM pair_band WHERE (key, pair_id) IN (VALUES {})",
-    )  # fmt: skip
-
-
-def write(session: Session, rows: Rows, *, postgresql: str, sqlite: str) -> None:
-    """Send rows to the database: to PostgreSQL as two arrays, to SQLite a hundred by one statement.
-
-    One row a statement takes SQLite more than twice as long.
-    """
     connection = session.connection()
-    many = sqlite.format(", ".join(["(?, ?)"] * TOGETHER))
     for keys, ids in rows:
         if on_postgresql(session):
-            connection.exec_driver_sql(postgresql, (keys.tolist(), ids.tolist()))
-            continue
-        whole = len(keys) // TOGETHER * TOGETHER
-        flat = interleaved(keys, ids)
-        if whole:
-            connection.exec_driver_sql(many, list(map(tuple, flat[:whole].reshape(-1, 2 * TOGETHER).tolist())))
-        if whole < len(keys):
-            rest = ", ".join(["(?, ?)"] * (len(keys) - whole))
-            connection.exec_driver_sql(sqlite.format(rest), tuple(flat[whole:].reshape(-1).tolist()))
+            statement = ("DELETE FROM pair_band USING unnest(%s::int[], %s::int[]) AS gone (key, pair_id) "
+                         "WHERE pair_band.key = gone.key AND pair_band.pair_id = gone.pair_id")  # fmt: skip
+            connection.exec_driver_sql(statement, (keys.tolist(), ids.tolist()))
+        else:
+            # One by one: a list of pairs of values makes SQLite look through the whole table.
+            statement = "DELETE FROM pair_band WHERE key = ? AND pair_id = ?"
+            connection.exec_driver_sql(statement, list(map(tuple, interleaved(keys, ids).tolist())))
 
 
 def interleaved(keys: Any, ids: Any) -> Any:
@@ -266,8 +260,10 @@ def rebuild(session: Session, on_progress: Progress = lambda done, total, messag
         on_progress(entered // SCHEME.bands, done, "Writing the index")
     with writing(session):
         still_ours(session, building)
-        live = session.execute(sa.text("SELECT id, revision FROM pair WHERE NOT trashed ORDER BY id")).all()
-        now, then = np.array([tuple(row) for row in live], np.int64).reshape(-1, 2), np.concatenate(seen)
+        live = sa.select(Pair.id, Pair.revision).where(~Pair.trashed).order_by(Pair.id)
+        lists = session.execute(live.execution_options(yield_per=10_000)).partitions()
+        now = np.concatenate([seen[0], *(np.array(list(map(tuple, some)), np.int64) for some in lists)])
+        then = np.concatenate(seen)
         place = np.minimum(np.searchsorted(now[:, 0], then[:, 0]), max(len(now) - 1, 0))
         same = (now[place] == then).all(axis=1) if len(now) else np.zeros(len(then), bool)
         if not same.all():

@@ -58,11 +58,11 @@ def shingles(text: str, size: int = 3) -> set[str]:
     return {" ".join(words[i : i + size]) for i in range(len(words) - size + 1)}
 
 
-def diff(old: str, new: str) -> list[tuple[str, str]]:
+def diff(old: str, new: str, most: int = MOST_COMPARISONS) -> list[tuple[str, str]]:
     """Return what became of a text: ("same" | "delete" | "insert", text) in reading order.
 
     Word by word; sentence by sentence where so much differs that words would take seconds, and as
-    one piece where even sentences would.
+    one piece where even sentences would: where that is more than `most` comparisons.
     """
     before, after = TOKEN.findall(old), TOKEN.findall(new)
     start = len(os.path.commonprefix([before, after]))
@@ -70,9 +70,9 @@ def diff(old: str, new: str) -> list[tuple[str, str]]:
     end = len(os.path.commonprefix([before[::-1], after[::-1]]))
     tail = "".join(before[len(before) - end :])
     before, after = before[: len(before) - end], after[: len(after) - end]
-    if len(before) * len(after) > MOST_COMPARISONS:
+    if len(before) * len(after) > most:
         before, after = sentences("".join(before)), sentences("".join(after))
-    if len(before) * len(after) > MOST_COMPARISONS:
+    if len(before) * len(after) > most:
         before, after = ["".join(before)], ["".join(after)]
     parts = [("same", "".join(TOKEN.findall(old)[:start]))]
     for op, a, b, c, d in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():

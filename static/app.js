@@ -5,6 +5,8 @@ import "./drafts.js";
 import "./drop.js";
 import "./jobs.js";
 import "./keys.js";
+import "./near.js";
+import "./slides.js";
 
 const number = new Intl.NumberFormat("en-GB");
 const pairs = (n) => `${number.format(n)} ${n === 1 ? "pair" : "pairs"}`;

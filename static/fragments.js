@@ -47,7 +47,10 @@ function put(place, page) {
 
 /** Fetch this page again and take its content over, so that scroll and focus stay. */
 export async function refresh() {
-  const id = document.activeElement?.closest("main [id]")?.getAttribute("id"); // a field named "id" hides form.id
+  const ids = []; // what the focus is in, the innermost first
+  for (let e = document.activeElement?.closest("main [id]"); e; e = e.parentElement.closest("main [id]")) {
+    ids.push(e.getAttribute("id")); // a field named "id" hides form.id
+  }
   const place = rowNumber();
   const answer = await fetch(location.href);
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
@@ -55,7 +58,7 @@ export async function refresh() {
     document.querySelector(part).replaceChildren(...document.adoptNode(page.querySelector(part)).childNodes);
   }
   const rows = document.querySelectorAll("main [data-row]");
-  const again = id && document.getElementById(id);
+  const again = ids.map((id) => document.getElementById(id)).find(Boolean);
   const row = again?.querySelector("[data-row]") ?? again?.closest("[data-row]") ?? rows[Math.min(place, rows.length - 1)];
   row?.focus({ preventScroll: true });
   document.querySelector("main").dispatchEvent(new CustomEvent("arrived", { bubbles: true }));
@@ -82,12 +85,12 @@ async function send(form, button) {
   const data = new FormData(form, button);
   if (form.ariaBusy) return; // a second press while the first is on its way
   form.ariaBusy = "true";
-  const { ok, page, refusal } = await ask(form.getAttribute("action"), { method: "POST", body: data });
+  const { ok, page, refusal } = await ask(button?.getAttribute("formaction") ?? form.getAttribute("action"), { method: "POST", body: data });
   form.ariaBusy = null;
   if (!page || (refusal && !ok)) return say(refusal ?? "That did not work.", true);
   if (ok) form.dispatchEvent(new CustomEvent("sent", { bubbles: true }));
   const place = target(form);
-  if (place) {
+  if (place && !(ok && form.hasAttribute("data-quiet"))) {
     const following = place.nextElementSibling?.querySelector("[data-row]");
     put(place, page);
     if (ok && form.hasAttribute("data-onward")) following?.focus();
@@ -97,10 +100,29 @@ async function send(form, button) {
   }
 }
 
+/** Fetch what the server would have taken too long for to give it with the page. */
+function load(place) {
+  place.querySelectorAll("[data-load]").forEach(async (part) => {
+    const { ok, page } = await ask(part.getAttribute("data-load"));
+    page?.querySelectorAll("#messages").forEach((node) => node.remove());
+    if (ok) part.replaceChildren(...[...page.body.childNodes].map((node) => document.adoptNode(node)));
+  });
+}
+document.addEventListener("arrived", (event) => load(event.target));
+load(document);
+
 document.addEventListener("click", (event) => {
   if (event.target.closest("[data-close]")) event.target.closest(".message").remove();
   const link = event.target.closest("a[data-into]");
   const isPlain = event.button === 0 && !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey);
+  const leave = event.target.closest("a[data-empty]");
+  const left = leave && isPlain && document.querySelector(leave.dataset.empty);
+  if (left) {
+    event.preventDefault();
+    const row = left.closest("[data-row]");
+    left.replaceChildren();
+    return row?.focus({ preventScroll: true });
+  }
   if (link && isPlain && target(link)) {
     event.preventDefault();
     follow(link);

@@ -56,6 +56,11 @@ function tags() {
   edit.click();
 }
 
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-step]");
+  if (button) step(Number(button.dataset.step));
+});
+
 document.addEventListener("keydown", (event) => {
   if (event.altKey || event.isComposing || event.repeat && event.key === "Enter") return;
   const name = nameOf(event);

@@ -212,14 +212,102 @@ def test_the_bar_counts_what_is_selected_and_acts_on_it(page: Page, make_pair: M
     expect(page.locator("main [data-row]")).to_have_count(1)
 
 
+LOAN = "Three weeks, and you can renew it twice at the desk or on the website of the library"
+
+
+def make_cluster(make_pair: MakePair, number: int, *marks: str) -> None:
+    """Make pairs that say nearly the same, and not what those of another number say."""
+    about = ("a book", "a map of the county", "one of the old records", "the key to a study room")[number]
+    for mark in marks:
+        make_pair(f"How long can I keep {about}, and whom do I ask for {about}?", f"{about.title()}: {LOAN}{mark}")
+
+
 def test_the_best_of_a_cluster_is_kept_with_enter(page: Page, make_pair: MakePair):
-    for mark in ("", "!"):
-        make_pair("How long can I keep a book from here?", "Three weeks, and you can renew it twice" + mark)
+    make_cluster(make_pair, 0, "", "!")
     page.goto("/duplicates/")
     page.keyboard.press("j")
     page.keyboard.press("Enter")
     message(page, "Kept pair 1 and trashed 2.")
     expect(page.get_by_text("No two pairs are this much alike.")).to_be_visible()
+    page.keyboard.press("u")
+    message(page, "Undone: 1 pair as before.")
+    expect(page.locator(".cluster")).to_have_count(1)
+
+
+def test_clusters_are_decided_by_keys_alone(page: Page, make_pair: MakePair, session: Session):
+    for number in range(4):
+        make_cluster(make_pair, number, "", "!")
+    page.goto("/duplicates/")
+    page.keyboard.press("j")
+    expect(page.locator("#cluster-1")).to_be_focused()
+    page.keyboard.press("2")
+    message(page, "Kept pair 2 and trashed 1.")
+    expect(page.locator("#cluster-3")).to_be_focused()
+    page.keyboard.press("n")
+    message(page, "Pairs 3, 4 are no duplicates, you said.")
+    expect(page.locator("#cluster-5")).to_be_focused()
+    page.keyboard.press("u")
+    message(page, "Taken back: pairs 3, 4 may be duplicates again.")
+    expect(page.locator(".cluster")).to_have_count(3)
+    page.locator("#cluster-5").focus()
+    page.keyboard.press("j")
+    expect(page.locator("#cluster-7")).to_be_focused()
+    page.keyboard.press("k")
+    page.keyboard.press("e")
+    expect(page.get_by_label("Question")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.get_by_label("Answer", exact=True).fill("Ask at the desk: ")
+    page.keyboard.type("2nj")
+    page.keyboard.press("Control+Enter")
+    message(page, "Saved pair 5.")
+    expect(page.locator(".cluster")).to_have_count(2)
+    session.rollback()  # and see what was saved
+    assert session.get_one(Pair, 5).answer == "Ask at the desk: 2nj"
+
+
+def test_leaving_the_form_in_a_cluster_leaves_the_cluster_as_it_was(page: Page, make_pair: MakePair):
+    make_cluster(make_pair, 0, "", "!")
+    page.goto("/duplicates/")
+    page.keyboard.press("j")
+    page.keyboard.press("e")
+    page.get_by_label("Question").fill("")
+    page.keyboard.press("Control+Enter")
+    page.keyboard.press("Escape")
+    expect(page.locator(".cluster form.form")).to_have_count(0)
+    expect(page.locator("#cluster-1")).to_be_focused()
+
+
+def test_all_clusters_above_a_threshold_go_with_one_press_and_come_back_with_one(page: Page, make_pair: MakePair):
+    for number in range(3):
+        make_cluster(make_pair, number, "", "!", "?!")
+    page.goto("/duplicates/")
+    page.get_by_role("button", name="Resolve all 3 above 90 %: trash 6 pairs").click()
+    message(page, "Kept the best of 3 clusters, trashed 6 pairs.")
+    expect(page.get_by_text("No two pairs are this much alike.")).to_be_visible()
+    page.keyboard.press("u")
+    message(page, "Undone: 6 pairs as before.")
+    expect(page.get_by_role("button", name="Resolve all 3 above 90 %: trash 6 pairs")).to_be_visible()
+
+
+def test_the_slider_moves_the_columns_and_then_the_clusters(page: Page, make_pair: MakePair):
+    make_cluster(make_pair, 0, "", ", or so they say at the desk")
+    page.goto("/duplicates/?threshold=75")
+    expect(page.locator(".cluster")).to_have_count(1)
+    page.get_by_label("Alike from, as a slider").press("End")
+    expect(page.locator(".histogram .out")).to_have_count(25)
+    expect(page.get_by_text("No two pairs are this much alike.")).to_be_visible()
+    expect(page.get_by_label("Alike from, in per cent")).to_have_value("100")
+
+
+def test_near_duplicates_stand_beside_what_is_typed(page: Page, make_pair: MakePair):
+    make_cluster(make_pair, 0, "")
+    page.goto("/pairs/new")
+    page.get_by_label("Question").fill("How long can I keep a book, and whom do I ask for a book")
+    page.get_by_label("Answer", exact=True).fill(f"A Book: {LOAN}!")
+    expect(page.get_by_role("heading", name="One pair says nearly the same")).to_be_visible()
+    page.keyboard.press("Control+Enter")
+    message(page, "Added pair 2.")
+    expect(page.locator(".near")).to_have_count(0)
 
 
 def test_the_button_counts_what_is_left_to_clean(page: Page, make_pair: MakePair):
@@ -273,7 +361,7 @@ def test_an_awkward_table_is_mapped_its_rejects_mended_and_imported_again(
     expect(page.get_by_label("Encoding")).to_have_attribute("placeholder", "Windows-1252")
     expect(page.get_by_label("Delimiter")).to_contain_text("found: semicolon")
     expect(page.locator(".refused tbody tr")).to_have_count(2)
-    expect(page.get_by_text("Line 2 is 1.00 like pair 1")).to_be_visible()
+    expect(page.get_by_text("Line 2 is 100 % like pair 1")).to_be_visible()
     with page.expect_download() as started:
         page.get_by_role("link", name="download them").click()
     rejects = Path(started.value.path()).read_text()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from curator import create_app, database, duplicates, history, minhash, pairs, versions
+from curator import create_app, database, duplicates, history, jobs, minhash, pairs, versions
 from curator.errors import Conflict, NotFound, UserError
 from curator.minhash import shingles
 from curator.models import Pair, Rating, Run, Sample, writing
@@ -312,6 +312,16 @@ def test_a_pair_that_goes_while_the_search_runs_does_no_harm(session, make_pair,
         duplicates.resolve_above(session, findings, by="ada")
 
 
+def test_the_number_that_would_go_is_exact_after_every_change(session, make_pair):
+    made = [make_pair("Open?", HOURS + mark) for mark in ("", "!", "?")]
+    findings = duplicates.search(session)
+    assert duplicates.count_above(session, findings) == duplicates.count_above(session, findings) == (2, 1, 0)
+    duplicates.dismiss(session, [made[0].id, made[1].id], "bo")
+    assert duplicates.count_above(session, findings).surplus == 1
+    pairs.trash(session, [made[2].id], "bo")
+    assert duplicates.count_above(session, findings) == (0, 0, 0)
+
+
 # No duplicates
 
 
@@ -420,6 +430,22 @@ def test_what_was_found_long_ago_is_dropped_and_a_damaged_file_is_none(session, 
     assert list(path.parent.iterdir()) == []
     path.write_bytes(b"PK\x03\x04 damaged")
     assert duplicates.kept(home) is None
+
+
+def test_a_job_searches_and_another_one_resolves_what_it_found(session, make_pair, home):
+    make_pair("Open?", HOURS)
+    make_pair("Open?", HOURS + "!")
+    make_pair("Open?", HOURS.replace("nine", "ten"))
+    told = []
+    done = jobs.KINDS["find duplicates"](
+        session, by="ada", on_progress=lambda *said: told.append(said[2]), home=str(home), asked={"field": "pair"}
+    )
+    assert done["told"] == "3 of 3 pairs are like another one." and told[0] == "Reading"
+    resolve = jobs.KINDS["resolve duplicates"]
+    done = resolve(session, by="ada", on_progress=print, home=str(home), asked={}, threshold=0.8)
+    assert done["told"] == "Trashed 1 pair, and kept the best of 1 cluster. Left: 1 that differ in a fact."
+    with pytest.raises(UserError, match="no longer here. Search again"):
+        resolve(session, by="ada", on_progress=print, home=str(home), asked={"field": "answer"}, threshold=0.9)
 
 
 # The command

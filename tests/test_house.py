@@ -54,7 +54,7 @@ HEAVY = {
 }
 # Whole modules that only functions import: their loops are compiled, or are about arrays from top to bottom.
 LATE = {f"curator.minhash.{name}" for name in ("engine", "fallback", "kernels", "reference", "shingles", "signatures")}
-LATE |= {"curator.vectors", "curator.vectors.near", "curator.vectors.store"}
+LATE |= {"curator.vectors", *(f"curator.vectors.{name}" for name in ("embedding", "near", "store"))}
 FOREIGN = {
     "curator": {"trainer", "torch", "sentence_transformers"},
     "trainer": {"curator", "flask", "sqlalchemy", "alembic"},

@@ -374,3 +374,18 @@ def test_reworded_copies_are_found_and_other_facts_are_not_taken_for_copies():
 
     laid_out = np.flatnonzero((made.kind == corpus.COPY) & (made.edited == 0))
     assert all(minhash.differs_in_fact(texts[place], texts[made.parent[place]]) is None for place in laid_out)
+
+
+@pytest.mark.parametrize("one, other, fact", [
+    ("What is C++ used for?", "What is C# used for?", "another sign: + + / #"),
+    ("How much is 2 + 2 then?", "How much is 2 - 2 then?", "another sign: + / -"),
+    ("It was -5 degrees", "It was 5 degrees", "another sign: - / "),
+    ("It grew by 5 % in May", "It grew by 5 in May", "another sign: % / "),
+    ("<b>Bring</b> your card", "Bring your card", None),
+    ("- Bring your card – and a pen", "Bring your card, and a pen", None),
+    ("a well-known **writer**", "a well known writer", None),
+    ("Size: 2 * 3", "Size: 2 / 3", "another sign: * / /"),
+])  # fmt: skip
+def test_a_sign_is_a_fact_and_what_sets_a_text_off_is_none(one, other, fact):
+    """C++ and C#, 2 + 2 and 2 - 2 used to be the same words, and one of the two went."""
+    assert minhash.differs_in_fact(one, other) == fact

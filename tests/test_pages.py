@@ -371,7 +371,7 @@ def test_the_best_of_a_cluster_is_kept_with_the_tags_of_all(client: FlaskClient,
 def test_all_clusters_are_resolved_with_one_button(client: FlaskClient, make_pair: MakePair):
     for mark in ("", "!", "?!"):
         make_pair("How long can I keep a book from here?", "Three weeks, and you can renew it twice" + mark)
-    assert "Keep the best of 1 cluster, trash 2 pairs" in text_of(client.get("/duplicates/"))
+    assert "Resolve all 1 above 90 %: trash 2 pairs" in text_of(client.get("/duplicates/"))
     answer = client.post("/duplicates/resolve-all", data={"threshold": "0.8"})
     assert said(client, answer) == "Kept the best of 1 cluster, trashed 2 pairs."
 
@@ -472,7 +472,7 @@ def test_a_fragment_is_the_same_markup_as_in_the_page(client: FlaskClient, make_
         ("/pairs/?after=x", 400, "After is 'x', which is no whole number."),
         ("/pairs/?dataset=nope", 404, "There is no data set 'nope'."),
         ("/pairs/?status=great", 400, "'great' is no status."),
-        ("/duplicates/?threshold=nan", 400, "Write a number from 0 to 1."),
+        ("/duplicates/?threshold=nan", 400, "Write a number from 60 to 100 per cent."),
         ("/versions/3", 404, "There is no version 3."),
         ("/review/7", 404, "There is no sample 7."),
         ("/export/download?format=xml", 400, "There is no format 'xml'."),

@@ -2,8 +2,8 @@
 
 `near` compares one text, or the rows of a file, with all that is stored. `searching` goes through a data set and gives
 `findings`, which are kept in a file; `clusters` shows them around the pair to keep, `resolving` keeps it, and
-`dismissing` remembers what a person says is no duplicate. `against` looks for what a file says in a data set.
-`reading` streams texts for them, never objects.
+`dismissing` remembers what a person says is no duplicate. `since` tells what became of the pairs after a search, and
+`against` looks for what a file says. `reading` streams texts for them, never objects.
 """
 
 from curator.duplicates.against import Match, search_against
@@ -12,7 +12,16 @@ from curator.duplicates.dismissing import dismiss, dismissed, take_back
 from curator.duplicates.findings import Bar, Findings, forget_old, histogram, is_stale, keep, kept
 from curator.duplicates.near import REVIEW, Near, find_many, find_near
 from curator.duplicates.report import COLUMNS, MATCHED, matched, report
-from curator.duplicates.resolving import Above, Going, above, resolve, resolve_above
+from curator.duplicates.resolving import (
+    Above,
+    Counted,
+    Going,
+    above,
+    count_above,
+    counted_above,
+    resolve,
+    resolve_above,
+)
 from curator.duplicates.searching import (
     AUTOMATIC,
     FIELDS,
@@ -22,11 +31,13 @@ from curator.duplicates.searching import (
     search,
     similar,
 )
+from curator.duplicates.since import MOST_CHANGED, changed_since, open_clusters, without_gone
 
 __all__ = [
-    "AUTOMATIC", "COLUMNS", "FIELDS", "KINDS", "MATCHED", "PINNED", "REVIEW", "SHINGLE",
-    "Above", "Bar", "Cluster", "Clusters", "Findings", "Going", "Match", "Member", "Near", "Star",
-    "above", "clusters", "dismiss", "dismissed", "each_cluster", "find_many", "find_near", "forget_old", "histogram",
-    "is_stale", "judge", "keep", "kept", "matched", "report", "resolve", "resolve_above", "search", "search_against",
-    "similar", "take_back",
+    "AUTOMATIC", "COLUMNS", "FIELDS", "KINDS", "MATCHED", "MOST_CHANGED", "PINNED", "REVIEW", "SHINGLE",
+    "Above", "Bar", "Cluster", "Clusters", "Counted", "Findings", "Going", "Match", "Member", "Near", "Star",
+    "above", "changed_since", "clusters", "count_above", "counted_above", "dismiss", "dismissed", "each_cluster",
+    "find_many", "find_near", "forget_old", "histogram", "is_stale", "judge", "keep", "kept", "matched",
+    "open_clusters", "report", "resolve", "resolve_above", "search", "search_against", "similar", "take_back",
+    "without_gone",
 ]  # fmt: skip

@@ -14,8 +14,9 @@ from curator import minhash
 from curator.duplicates import reading
 from curator.duplicates.dismissing import dismissed_now
 from curator.duplicates.findings import Findings
+from curator.duplicates.remembering import once
 from curator.duplicates.searching import components, fact, said
-from curator.models import Pair, Rating, Sample
+from curator.models import Pair, Rating, Revision, Sample
 
 PINNED = "pinned"  # the tag of a pair that stays, whatever else is there
 BEST_STATUS = {"approved": 0, "draft": 1, "rejected": 2}
@@ -79,16 +80,19 @@ class Stand:
 
 
 def clusters(
-    session: Session, findings: Findings, threshold: float | None = None, start: int = 0, limit: int = 25
-) -> Clusters:
+    session: Session, findings: Findings, threshold: float | None = None, start: int = 0, limit: int = 25,
+    below: float | None = None,
+) -> Clusters:  # fmt: skip
     """Return some of the clusters at a threshold, those with the most similar pairs first.
+
+    `below` takes only those with a pair that comes no closer than that to any: what a bar of `histogram` counts.
 
     The pair to keep is a pinned one, then an approved one, then the one whose samples are rated best, then the one
     with the longer answer, then the older. Pairs that went into the trash or say something else since the search
     are left out, and so is what somebody said is no duplicate.
     """
     net = Net(session, findings, findings.threshold if threshold is None else threshold)
-    order, sizes = net.in_order()
+    order, sizes = net.in_order(below)
     return Clusters(drawn(session, net, order[start : start + limit]), len(order), int(sizes.sum()))
 
 
@@ -128,7 +132,7 @@ class Net:
     def __init__(self, session: Session, findings: Findings, threshold: float) -> None:
         import numpy as np
 
-        self.findings = findings
+        self.findings, self.session, self.threshold = findings, session, threshold
         self.similar = findings.similar(threshold)
         self.dismissed = dismissed_now(session, findings.ids)
         if self.dismissed:
@@ -138,19 +142,43 @@ class Net:
             self.similar = replace(self.similar, left=left, right=right, jaccard=jaccard)
         self.label = components(len(findings.ids), self.similar.left, self.similar.right)
 
-    def in_order(self) -> tuple[Any, Any]:
-        """Return the labels of the clusters, the most similar first, then the oldest; and how many pairs each has."""
+    def in_order(self, below: float | None = None) -> tuple[Any, Any]:
+        """Return the labels of the open clusters, the most similar first, then the oldest; and how many pairs each has.
+
+        `below` as `clusters` takes it.
+        """
         import numpy as np
 
         count = int(self.label.max(initial=-1)) + 1
         best = np.zeros(count)
         np.maximum.at(best, self.label[self.similar.left], self.similar.jaccard)
-        sizes = np.bincount(self.label, minlength=count)
+        gone = gone_since(self.session, self.findings)
+        sizes = np.bincount(self.label, gone == 0, minlength=count).astype(int)
+        about = ("closed", self.findings.key, self.findings.at, self.threshold)
+        sizes[once(self.session, about, lambda: self.closed(np.flatnonzero(sizes > 1), gone))] = 0
+        if below is not None:
+            likest = np.full(len(self.label), -1.0)
+            np.maximum.at(likest, self.similar.right, self.similar.jaccard)
+            sizes[np.setdiff1d(np.arange(count), self.label[(likest >= 0) & ((likest < below) | (below == 1))])] = 0
         first = np.full(count, len(self.label))
         np.minimum.at(first, self.label, np.arange(len(self.label)))
         several = np.flatnonzero(sizes > 1)
         order = several[np.lexsort((first[several], -best[several]))]
         return order, sizes[order]
+
+    def closed(self, labels: Any, gone: Any) -> Any:
+        """Return which of these clusters have several pairs left that are not alike: what joined them is decided."""
+        import numpy as np
+
+        judged = np.array(sorted({place for both in self.dismissed for place in both}), np.int64)
+        some = np.intersect1d(labels, self.label[np.concatenate([np.flatnonzero(gone), judged])])
+        standing = stands(self.session, self.findings, np.flatnonzero(np.isin(self.label, some)))
+        by_label: dict[int, list[int]] = {label: [] for label in some.tolist()}
+        for place in standing:
+            by_label[int(self.label[place])].append(place)
+        cut = self.cut(by_label, standing, np.isin(self.label[self.similar.left], some))
+        left = {int(self.label[stars[0][0]]) for _, stars in cut if any(members for _, members in stars)}
+        return np.array(sorted(by_label.keys() - left), np.int64)
 
     def cut_all(self, standing: dict[int, Stand]) -> list[tuple[list[int], list[tuple[int, list[tuple[int, float]]]]]]:
         """Return of every cluster its pairs and its stars."""
@@ -201,6 +229,33 @@ class Net:
 
 def pair_of(one: int, other: int) -> tuple[int, int]:
     return (one, other) if one < other else (other, one)
+
+
+def of_print(findings: Findings) -> dict[int, int]:
+    """Return how the fingerprint of each pair began, by its id."""
+    return dict(zip(findings.ids.tolist(), findings.prints.tolist(), strict=True))
+
+
+def gone_since(session: Session, findings: Findings) -> Any:
+    """Return of each pair whether it went into the trash or says something else since the search."""
+    return once(session, ("gone", findings.key, findings.at), lambda: find_gone(session, findings))
+
+
+def find_gone(session: Session, findings: Findings) -> Any:
+    import numpy as np
+
+    gone = np.zeros(len(findings.ids), bool)
+    if not len(gone):
+        return gone
+    revised = sa.select(Revision.pair_id).where(Revision.changeset_id > findings.changeset_id)
+    columns = sa.select(Pair.id, Pair.fingerprint, Pair.trashed).where(
+        Pair.id.between(int(findings.ids[0]), int(findings.ids[-1])), Pair.id.in_(revised)
+    )
+    known = of_print(findings)
+    ids = [row.id for row in session.execute(columns)
+           if row.id in known and (row.trashed or known[row.id] != int(row.fingerprint[:16], 16))]  # fmt: skip
+    gone[np.searchsorted(findings.ids, np.array(ids, np.int64))] = True
+    return gone
 
 
 def stands(session: Session, findings: Findings, places: Iterable[int]) -> dict[int, Stand]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from curator import history
 from curator.duplicates.clusters import Net, pair_of, stands
 from curator.duplicates.findings import Findings
+from curator.duplicates.remembering import once, remembered
 from curator.duplicates.searching import AUTOMATIC, Progress, fact, quiet, said
 from curator.errors import Conflict, UserError
 from curator.models import Changeset, Pair, writing
@@ -28,6 +29,14 @@ class Going(NamedTuple):
     pair_id: int
     kept_id: int
     similarity: float
+
+
+class Counted(NamedTuple):
+    """How much would go above a threshold."""
+
+    surplus: int  # pairs that would go to the trash
+    clusters: int  # pairs that would be kept for them
+    facts: int  # pairs that differ in a fact, and stay
 
 
 @dataclass(frozen=True)
@@ -138,6 +147,25 @@ def above(session: Session, findings: Findings, threshold: float = AUTOMATIC, on
         for kept, members in found for member, score in members if (kept, member) not in facts
     ]  # fmt: skip
     return Above(going, len(facts))
+
+
+def count_above(session: Session, findings: Findings, threshold: float = AUTOMATIC) -> Counted:
+    """Return how many pairs `resolve_above` would trash, kept in memory until somebody writes."""
+
+    def count() -> Counted:
+        would = above(session, findings, threshold)
+        return Counted(would.surplus, would.clusters, would.facts)
+
+    return once(session, about(findings, threshold), count)
+
+
+def counted_above(session: Session, findings: Findings, threshold: float = AUTOMATIC) -> Counted | None:
+    """Return what `count_above` does where somebody asked for it lately: of 100,000 pairs it takes half a second."""
+    return remembered(session, about(findings, threshold))
+
+
+def about(findings: Findings, threshold: float) -> Hashable:
+    return "above", findings.key, findings.at, threshold
 
 
 def differing(

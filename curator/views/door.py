@@ -72,18 +72,6 @@ def integer(name: str, default: int | None = None) -> int | None:
     return value
 
 
-def share(name: str, default: float) -> float:
-    """Return a number from 0 to 1 of the address or the form. Raises UserError where it is something else."""
-    text = request.values.get(name, "").strip()
-    try:
-        value = float(text) if text else default
-    except ValueError:
-        value = -1
-    if not 0 <= value <= 1:
-        raise UserError(f"{name.capitalize()} is {text!r}. Write a number from 0 to 1.")
-    return value
-
-
 def chosen_ids(name: str = "id") -> list[int]:
     """Return the pairs that were ticked. Raises UserError where there is none."""
     ids = request.form.getlist(name, type=int)
@@ -113,10 +101,13 @@ def go(place: str, pair_id: int | None = None) -> Response:
     return flask.redirect(place + (f"#pair-{pair_id}" if pair_id else ""), 303)
 
 
-def tell(text: str, changeset: Changeset | None = None, *, href: str = "", link: str = "") -> None:
-    """Say something on the page that comes next, with an undo for the changeset that did it."""
-    undo = changeset.id if changeset and changeset.rows else None
-    message = {"text": text, "undo": undo, "back": here(), "href": href, "link": link}
+def tell(
+    text: str, changeset: Changeset | None = None, *, href: str = "", link: str = "", undo_at: str = ""
+) -> None:  # fmt: skip
+    """Say something on the page that comes next, with an undo for the changeset that did it, or one at an address."""
+    if changeset and changeset.rows:
+        undo_at = flask.url_for("changes.undo", changeset_id=changeset.id)
+    message = {"text": text, "undo_at": undo_at, "back": here(), "href": href, "link": link}
     flask.flash(message)  # type: ignore[arg-type]  # kept as JSON in the cookie
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, current_app, request
 from werkzeug.wrappers import Response
 
-from curator import jobs, reviews, runs, search, text, versions
+from curator import duplicates, jobs, reviews, runs, search, text, versions
 from curator.errors import NotFound
 from curator.search import Selection
 from curator.views import door
@@ -35,6 +36,11 @@ class Rail:
     @cached_property
     def pairs(self) -> int:
         return sum(count for name, count in self.datasets if self.dataset in (None, name))
+
+    @cached_property
+    def clusters(self) -> int | None:
+        """How many clusters of near-duplicates wait, where somebody looked for them."""
+        return duplicates.open_clusters(door.session(), Path(current_app.config["CURATOR_HOME"]), self.dataset)
 
     @cached_property
     def versions(self) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from flask import Blueprint, render_template, url_for
+from flask import Blueprint, current_app, render_template, url_for
 
-from curator import history, reviews, runs, search, versions
+from curator import duplicates, history, reviews, runs, search, versions
 from curator.search import Selection
 from curator.views import door
 
@@ -54,7 +55,12 @@ def write() -> Station:
 
 
 def clean() -> Station:
-    """Say when the pairs were last cleaned, and offer to look for near-duplicates."""
+    """Say how many clusters are open or when the pairs were last cleaned, and offer to look for near-duplicates."""
+    found = duplicates.open_clusters(door.session(), Path(current_app.config["CURATOR_HOME"]), door.dataset())
+    if found:
+        more = "Each is kept as one pair, with the tags and notes of all."
+        true = f"{door.plural(found, 'cluster')} above {100 * duplicates.AUTOMATIC:.0f} %"
+        return Station("clean", "Clean", true, more, "Resolve them", url_for("duplicates.index"), True)
     acts = [c for c in history.recent(door.session()) if c.action in ("cleaned", "merged duplicates")]
     if not acts:
         true, more = "Not cleaned yet", "Near-duplicates, HTML and boilerplate are found for you to judge."

@@ -28,6 +28,8 @@ def show(job_id: int) -> Response | str:
         onward = url_for("imports.preview", token=job.arguments["token"], look=job.id)
         if not door.wants_fragment():
             return door.go(onward)
+    if job.kind == "find duplicates" and job.state == "done" and door.wants_fragment():
+        onward = found_at(job)  # who follows it goes on by himself; who comes later finds a link
     changeset = job.result.get("changeset")
     undone = changeset is not None and history.is_undone(door.session(), changeset)
     return door.show("jobs/show.html", "jobs/_job.html", job=job, onward=onward, undone=undone)
@@ -48,3 +50,19 @@ def again(job_id: int) -> Response:
 def place_of(job: Job) -> str:
     """Return the address of a job."""
     return url_for("jobs.show", job_id=job.id)
+
+
+@bp.app_template_global()
+def counted_in(job: Job) -> str:
+    """Return what the figures of a job count."""
+    return "pairs" if job.kind in ("find duplicates", "resolve duplicates", "build index") else "rows"
+
+
+@bp.app_template_global()
+def found_at(job: Job) -> str:
+    """Return the address of what a search for duplicates found."""
+    result = job.result
+    return url_for(
+        "duplicates.index", dataset=result["dataset"] or "", kind=result["kind"], field=result["field"],
+        across=1 if result["across"] else None,
+    )  # fmt: skip

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from math import floor
 from typing import Any
 
 from flask import Blueprint, current_app, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from curator import exports, history, pairs, search
+from curator import duplicates, exports, history, pairs, search
 from curator.errors import Conflict, UserError
 from curator.models import Pair
 from curator.views import door
@@ -61,10 +62,23 @@ def add() -> Response | str | tuple[str, int]:
         page = door.show("pairs/new.html", "pairs/_new.html", typed=typed, error=error)
         return page, 400
     made = next(iter(history.timeline(door.session(), pair.id))).changeset
-    door.tell(f"Added pair {pair.id}.", made, href=url_for("pairs.show", pair_id=pair.id), link="Open it")
+    door.tell(
+        f"Added pair {pair.id}." + likeness(pair), made, href=url_for("pairs.show", pair_id=pair.id), link="Open it"
+    )
     if door.wants_fragment():
         return door.show("pairs/new.html", "pairs/_new.html", typed={"dataset": typed["dataset"]})
     return door.go(url_for("pairs.new", into=typed["dataset"]))
+
+
+@bp.post("/near")
+def near() -> str:
+    """Show which pairs say nearly the same as what is typed so far, beside the form."""
+    question, answer = request.form.get("question", ""), request.form.get("answer", "")
+    try:
+        found = nearest(question, answer, door.integer("pair"))
+    except UserError as error:  # there is no index yet: the form works without
+        return render_template("pairs/_near.html", unable=str(error))
+    return render_template("pairs/_near.html", near=found)
 
 
 @bp.get("/<int:pair_id>")
@@ -103,6 +117,7 @@ def edit(pair_id: int) -> str:
         "pair": pair,
         "typed": as_typed(pair),
         "back": door.back(url_for("pairs.show", pair_id=pair_id)),
+        "at": in_cluster(),
     }
     return door.show("pairs/edit.html", "pairs/_edit.html", **context)
 
@@ -121,10 +136,11 @@ def save(pair_id: int) -> Response | str | tuple[str, int]:
         pair = pairs.get(door.session(), pair_id)
         page = door.show(
             "pairs/edit.html", "pairs/_edit.html", pair=pair, typed=typed, back=place, error=error,
-            theirs=differences(pair, typed) if isinstance(error, Conflict) else None,
+            theirs=differences(pair, typed) if isinstance(error, Conflict) else None, at=in_cluster(),
         )  # fmt: skip
         return page, 409 if isinstance(error, Conflict) else 400
-    door.tell(f"Saved pair {pair_id}." if changeset else f"Pair {pair_id} is as it was.", changeset)
+    told = f"Saved pair {pair_id}." + likeness(pair) if changeset else f"Pair {pair_id} is as it was."
+    door.tell(told, changeset)
     return row_or_go(pair_id, place)
 
 
@@ -163,11 +179,35 @@ def selected() -> Response:
     return door.go(door.back(url_for("pairs.index")))
 
 
+def nearest(question: str, answer: str, pair_id: int | None = None) -> list[duplicates.Near]:
+    """Return the pairs that say nearly the same as what is typed, but for the pair that is edited."""
+    if not (question.strip() or answer.strip()):
+        return []
+    return duplicates.find_near(door.session(), question, answer, except_id=pair_id)
+
+
+def likeness(pair: Pair) -> str:
+    """Return a sentence where a pair that was saved says nearly the same as others, for who could not see it before."""
+    if door.wants_fragment():  # the script showed it while it was typed
+        return ""
+    try:
+        found = nearest(pair.question, pair.answer, pair.id)
+    except UserError:
+        return ""
+    alike = ", ".join(f"{near.pair.id} ({floor(100 * near.similarity)} %)" for near in found)
+    return f" It says nearly the same as pair {alike}." if alike else ""
+
+
 def row_or_go(pair_id: int, place: str) -> Response | str:
     """Answer an act on one pair: with its new row for the script, else with the page it was done on."""
     if not door.wants_fragment():
         return door.go(place, pair_id)
     return door.show("pairs/one.html", "pairs/_row.html", pair=pairs.get(door.session(), pair_id), back=place)
+
+
+def in_cluster() -> str:
+    """Return "cluster" where the form stands in a cluster of duplicates, whose page shows what comes of it."""
+    return "cluster" if request.values.get("at") == "cluster" else ""
 
 
 def read_form(pair: Pair | None = None) -> dict[str, Any]:
