@@ -125,12 +125,28 @@ def find_duplicates(
 ) -> dict[str, Any]:
     """Search for near-duplicates, and keep what is found in CURATOR_HOME; `asked` is what `duplicates.search` takes."""
     findings = duplicates.search(session, **asked, on_progress=on_progress)
+    return keep_findings(session, findings, home, on_progress, "are like another one")
+
+
+def find_meaning(
+    session: Session, by: str, on_progress: Progress, *, home: str, asked: dict[str, Any], **_: Any
+) -> dict[str, Any]:
+    """Search for what says the same in other words; `asked` is what `duplicates.search_meaning` takes."""
+    findings = duplicates.search_meaning(session, Path(home), **asked, on_progress=on_progress)
+    return keep_findings(session, findings, home, on_progress, "mean nearly the same as another one")
+
+
+def keep_findings(
+    session: Session, findings: duplicates.Findings, home: str, on_progress: Progress, what: str
+) -> dict[str, Any]:
+    """Keep what was found in CURATOR_HOME, and tell what a page asks `duplicates.kept` for it."""
     if findings.kind == "duplicates":
         findings = duplicates.judge(session, findings, on_progress=on_progress)
     duplicates.keep(findings, Path(home))
-    told = f"{len(findings.ids):,} of {findings.compared:,} pairs are like another one."
+    told = f"{len(findings.ids):,} of {findings.compared:,} pairs {what}."
     return {"told": told, "dataset": findings.dataset, "kind": findings.kind, "field": findings.field,
-            "shingle": findings.shingle, "across": findings.across}  # fmt: skip
+            "shingle": findings.shingle, "across": findings.across, "measure": findings.measure,
+            "model": findings.model}  # fmt: skip
 
 
 def resolve_duplicates(
@@ -155,7 +171,8 @@ def build_index(session: Session, by: str, on_progress: Progress, **_: Any) -> d
 
 KINDS: dict[str, Callable[..., dict[str, Any]]] = {
     "look": look_at_file, "import": import_file,
-    "find duplicates": find_duplicates, "resolve duplicates": resolve_duplicates, "build index": build_index,
+    "find duplicates": find_duplicates, "find meaning": find_meaning, "resolve duplicates": resolve_duplicates,
+    "build index": build_index,
 }  # fmt: skip
 
 

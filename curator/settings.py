@@ -37,6 +37,8 @@ SETTINGS = (
     Setting("CURATOR_MAX_UPLOAD", int, "256", "MiB; a larger file is imported with the command"),
     Setting("CURATOR_MAX_EXPANDED", int, "8192", "MiB that a compressed file may expand to; a larger one is refused"),
     Setting("CURATOR_PAGE_SIZE", int, "50", "pairs on a page of the list"),
+    Setting("CURATOR_MEANING_MODEL", str, "all-MiniLM-L6-v2",
+            "sentence-transformers model by which meanings are compared: a name on the hub, or a folder"),
     Setting("CURATOR_BUSY_TIMEOUT", float, "30", "seconds that a writer waits for its turn on SQLite"),
 )  # fmt: skip
 

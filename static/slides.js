@@ -7,7 +7,7 @@ document.addEventListener("input", (event) => {
   if (slider) number.value = slider.value;
   else number.form.querySelector("[data-slider]").value = number.value;
   document.querySelectorAll(".histogram [data-low]").forEach((column) => {
-    column.classList.toggle("out", Number(column.dataset.low) < number.value / 100 - 1e-6);
+    column.classList.toggle("out", Number(column.dataset.low) < number.value / number.max - 1e-6);
   });
 });
 

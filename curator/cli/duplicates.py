@@ -29,13 +29,16 @@ NEAREST_ONLY = (
 @click.option("--field", default="pair", show_default=True, metavar="FIELD",
               help="What is compared: pair, question, answer, or both, each by itself.")  # fmt: skip
 @click.option("--threshold", type=float, metavar="SHARE",
-              help="Jaccard similarity from 0.6 to 1. Without it: 0.75 to look, 0.9 to resolve.")  # fmt: skip
+              help="Similarity from 0.6 to 1. Without it: 0.75 to look (0.8 for meaning), 0.9 to resolve.")  # fmt: skip
 @click.option("--shingle", default="char5", show_default=True, metavar="NAME",
               help="What texts share: char2 to char5, runs of letters; word1 to word9, runs of words.")  # fmt: skip
 @click.option("--engine", default="auto", show_default=True, metavar="NAME",
               help="auto, numba, numpy or datasketch: the same answers, not as fast. Or ray, for FILES.")  # fmt: skip
 @click.option("--address", metavar="HOST:PORT", help="With --engine ray: a cluster; without it, all of this machine.")
 @click.option("--across", is_flag=True, help="Compare pairs of different data sets too.")
+@click.option("--semantic", is_flag=True, help="Compare what pairs mean, in whatever words; needs [semantic].")
+@click.option("--model", metavar="NAME",
+              help="With --semantic: a sentence-transformers model, or its folder.")  # fmt: skip
 @click.option("--contradictions", "kind", flag_value="contradictions", help="Like questions with unlike answers.")
 @click.option("--boilerplate", "kind", flag_value="boilerplate", help="Like answers to unlike questions.")
 @click.option("--against", type=click.Path(path_type=Path), metavar="FILE",
@@ -56,10 +59,15 @@ def duplicates(files: tuple[str, ...], address: str | None, **options: Any) -> N
     stays, so name the best files first. A folder, a glob in quotes or an address such as s3:// will do. With
     --engine ray they may be larger than one machine.
 
+    With --semantic it is the cosine of two vectors that a model makes of the texts, each text once: minutes for
+    10,000 pairs, the next time only what is new. A reworded pair nearly always differs in a word that may be a fact,
+    so look at what is found: few of them go by --resolve.
+
     \b
     Examples: flask duplicates --resolve keep-best
               flask duplicates --dataset support --field question --report alike.csv
               flask duplicates --against benchmark.jsonl
+              flask duplicates --semantic --field question --report same.csv
               flask duplicates "s3://bucket/pairs/*.parquet" --engine ray --report alike.csv
     """
     if files:
@@ -131,6 +139,8 @@ def in_database(
     shingle: str,
     engine: str,
     across: bool,
+    semantic: bool,
+    model: str | None,
     kind: str | None,
     against: Path | None,
     resolve: str | None,
@@ -143,7 +153,15 @@ def in_database(
 
     asked: dict[str, Any] = {"dataset": dataset, "shingle": shingle, "engine": engine}
     automatic = noun.AUTOMATIC if threshold is None else threshold
-    asked["threshold"] = lowest = noun.REVIEW if threshold is None else threshold
+    review = noun.SAME if semantic else noun.REVIEW
+    asked["threshold"] = lowest = review if threshold is None else threshold
+    if semantic and (kind or against or shingle != noun.SHINGLE or engine != "auto"):
+        raise UserError(
+            "--semantic looks for duplicates, with a model of its own: leave out --contradictions, --boilerplate, "
+            "--against, --shingle and --engine."
+        )
+    if model and not semantic:
+        raise UserError("--model is for --semantic. Add that, or leave the model out.")
     if resolve and (kind or against):
         raise UserError("--resolve is for duplicates: of the others, each is for a person to judge. Leave it out.")
     with progress("pairs") as show, stoppable("Stopped. Nothing was changed."):
@@ -152,8 +170,12 @@ def in_database(
             matches = noun.search_against(session, against, **asked, on_progress=show)
             tell_matches(list(noun.matched(session, matches)), against, report, json_)
             return
-        asked |= {"field": field, "across": across, "kind": kind or "duplicates"}
-        findings = noun.search(session, **asked, on_progress=show)
+        if semantic:
+            home, named = Path(current_app.config["CURATOR_HOME"]), model or current_app.config["CURATOR_MEANING_MODEL"]
+            findings = noun.search_meaning(session, home, named, dataset, field, lowest, across, show)
+        else:
+            asked |= {"field": field, "across": across, "kind": kind or "duplicates"}
+            findings = noun.search(session, **asked, on_progress=show)
         would = None
         if not kind:
             findings = noun.judge(session, findings, automatic, show)
@@ -166,12 +188,13 @@ def in_database(
             changeset, would = noun.resolve_above(session, findings, automatic, by=who(), on_progress=show)
     if json_:
         as_json({
-            "compared": findings.compared, "threshold": lowest, "automatic": automatic if would else None,
-            "clusters": result, "drop": would.surplus if would else 0, "facts": would.facts if would else 0,
-            "changeset": changeset.id if changeset else None,
+            "compared": findings.compared, "measure": findings.measure, "threshold": lowest,
+            "automatic": automatic if would else None, "clusters": result, "drop": would.surplus if would else 0,
+            "facts": would.facts if would else 0, "changeset": changeset.id if changeset else None,
         })  # fmt: skip
+    alike = f"of one meaning from a cosine of {lowest:g} on" if semantic else f"alike from {lowest:g} on"
     clusters = len(result) if isinstance(result, list) else result
-    say(f"{count_of(clusters, 'cluster')} in {count_of(findings.compared)}, alike from {lowest:g} on.")
+    say(f"{count_of(clusters, 'cluster')} in {count_of(findings.compared)}, {alike}.")
     if not findings.complete:
         say(NEAREST_ONLY)
     if report:

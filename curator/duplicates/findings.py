@@ -62,13 +62,15 @@ class Findings:
     similarity: Any  # float64
     copy_of: Any  # int32: of each pair the place of the first of its copies, its own where it is that
     elsewhere: Any  # float64: how similar the other text is, of contradictions and of boilerplate; else empty
+    measure: str = "jaccard"  # of what similarity is; or "cosine", of vectors of a model
+    model: str = ""
     judged_from: float = 2.0
     facts: dict[tuple[int, int], str] = dataclasses.field(default_factory=dict)
 
     @property
     def key(self) -> str:
         """What was asked, as one word."""
-        return key_of(self.kind, self.dataset, self.field, self.shingle, self.across)
+        return key_of(self.kind, self.dataset, self.field, self.shingle, self.across, self.measure, self.model)
 
     def similar(self, threshold: float) -> minhash.Similar:
         """Return what is at least that similar."""
@@ -77,9 +79,11 @@ class Findings:
         return minhash.Similar(left, right, similarity, self.copy_of, self.complete)
 
 
-def key_of(kind: str, dataset: str | None, field: str, shingle: str, across: bool) -> str:
+def key_of(
+    kind: str, dataset: str | None, field: str, shingle: str, across: bool, measure: str = "jaccard", model: str = ""
+) -> str:  # fmt: skip
     """Return one word for one question: the same question replaces what was found before."""
-    asked = json.dumps([kind, dataset, field, shingle, across])
+    asked = json.dumps([kind, dataset, field, shingle if measure == "jaccard" else model, across, measure])
     return f"{kind}-{hashlib.sha256(asked.encode()).hexdigest()[:16]}"
 
 
@@ -131,12 +135,15 @@ def keep(findings: Findings, home: Path) -> Path:
 
 def kept(
     home: Path, dataset: str | None = None, field: str = "pair", shingle: str = "char5", across: bool = False,
-    kind: str = "duplicates",
+    kind: str = "duplicates", measure: str = "jaccard", model: str = "",
 ) -> Findings | None:  # fmt: skip
-    """Return what the last search for this found, None where there was none or it is too long ago."""
+    """Return what the last search for this found, None where there was none or it is too long ago.
+
+    Jaccard goes with a shingle, a cosine with a model: the other one says nothing.
+    """
     import numpy as np
 
-    path = home / FOLDER / f"{key_of(kind, dataset, field, shingle, across)}.npz"
+    path = home / FOLDER / f"{key_of(kind, dataset, field, shingle, across, measure, model)}.npz"
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             told = json.loads(str(file["told"]))

@@ -15,7 +15,6 @@ from typing import NamedTuple
 from curator.errors import UserError
 from curator.vectors.store import Store
 
-DEFAULT_MODEL = "all-MiniLM-L6-v2"
 # Starting the process takes some seconds, a batch some minutes; what a finished batch made is kept.
 BATCH = 20_000
 HERE = Path(__file__).parents[2]  # where `python -m trainer` finds the trainer, in a checkout and in a wheel
@@ -31,7 +30,7 @@ class Embedded(NamedTuple):
 def embed(
     store: Store,
     texts: Iterable[str],
-    model: str = DEFAULT_MODEL,
+    model: str,
     on_progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Embedded:
     """Give each text that has none its vector.

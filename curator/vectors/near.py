@@ -101,6 +101,16 @@ def find_copies(units: np.ndarray) -> Arrays:
     return np.array(distinct, dtype=np.int64), np.array(copies, dtype=np.int64), np.array(originals, dtype=np.int64)
 
 
+def first_of(vectors: np.ndarray) -> np.ndarray:
+    """Return of each vector the place of the first that is the same, as `find_similar` joins them."""
+    import numpy as np
+
+    _, copies, originals = find_copies(unit_vectors(vectors))
+    first = np.arange(len(vectors))
+    first[copies] = originals
+    return first
+
+
 def compare_all(units: np.ndarray, threshold: float, tell: Progress) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the places a < b of vectors whose cosine, in single precision, is at least `threshold`."""
     import numpy as np

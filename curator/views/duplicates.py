@@ -35,25 +35,48 @@ class Question:
     across: bool
     threshold: float
     below: float | None
+    model: str  # by which meanings are compared; empty where it is the words
 
     @property
-    def asked(self) -> dict[str, Any]:
-        """What `duplicates.kept` and `duplicates.search` take."""
-        return {"kind": self.kind, "dataset": self.dataset, "field": self.field, "across": self.across}
+    def kept(self) -> dict[str, Any]:
+        """What `duplicates.kept` takes."""
+        measure = "cosine" if self.model else "jaccard"
+        where = {"dataset": self.dataset, "field": self.field, "across": self.across}
+        return {"kind": self.kind, "measure": measure, "model": self.model, **where}
 
     @property
-    def lowest(self) -> float:
-        """From where a search looks for pairs, so that the threshold can be slid."""
-        return min(duplicates.REVIEW, self.threshold)
+    def searched(self) -> dict[str, Any]:
+        """What `duplicates.search` or `search_meaning` takes: from so low that the threshold can be slid."""
+        how = {"model": self.model} if self.model else {"kind": self.kind}
+        lowest = min(duplicates.SAME if self.model else duplicates.REVIEW, self.threshold)
+        return {"dataset": self.dataset, "field": self.field, "across": self.across, "threshold": lowest, **how}
+
+    @property
+    def job(self) -> str:
+        """The kind of job that searches."""
+        return "find meaning" if self.model else "find duplicates"
+
+    def number(self, similarity: float) -> str:
+        """Write how similar two pairs are, never more than they are: 88 %, or 0.88 for a cosine."""
+        return f"{floor(100 * similarity + 1e-9) / 100:.2f}" if self.model else as_percent(similarity)
+
+    def told(self, similarity: float) -> str:
+        """Write it with its name."""
+        return f"cosine {self.number(similarity)}" if self.model else f"{self.number(similarity)} alike"
+
+    def written(self, similarity: float) -> str:
+        """Write it as an address and a form hold it."""
+        return f"{round(similarity, 4):g}" if self.model else percent(similarity)
 
     def args(self, **other: Any) -> dict[str, Any]:
         """Return the question as an address holds it, with other parts."""
         said = {
             "kind": self.kind if self.kind != "duplicates" else None,
             "field": self.field if self.kind == "duplicates" and self.field != "pair" else None,
+            "measure": "cosine" if self.model else None,
             "across": 1 if self.across else None,
-            "threshold": percent(self.threshold),
-            "below": percent(self.below) if self.below else None,
+            "threshold": self.written(self.threshold),
+            "below": self.written(self.below) if self.below else None,
         }
         return {name: value for name, value in (said | other).items() if value is not None}
 
@@ -66,11 +89,16 @@ def question() -> Question:
     if field not in duplicates.FIELDS:
         raise UserError(f"There is no field {field!r}. Take one of {', '.join(duplicates.FIELDS)}.")
     field = field if kind == "duplicates" else duplicates.KINDS[kind][0]
-    default = duplicates.AUTOMATIC if kind == "duplicates" else duplicates.REVIEW
+    measure = request.values.get("measure") or "jaccard"
+    if measure not in ("jaccard", "cosine") or measure == "cosine" and kind != "duplicates":
+        raise UserError(f"There is no measure {measure!r} of {kind}. Take cosine, of duplicates, or leave it out.")
+    model = str(current_app.config["CURATOR_MEANING_MODEL"]) if measure == "cosine" else ""
+    usual = duplicates.AUTOMATIC if kind == "duplicates" else duplicates.REVIEW
+    default = duplicates.SAME if model else usual
     below = share("below", 0)
     return Question(
         kind, door.checked_dataset(), field, bool(request.values.get("across")), share("threshold", default),
-        below or None,
+        below or None, model,
     )  # fmt: skip
 
 
@@ -103,9 +131,13 @@ def index() -> str:
     """Show the clusters of near-duplicates, the most alike first, or offer to look for them."""
     asked = question()
     total = in_scope(asked)
-    findings = duplicates.kept(home(), **asked.asked)
+    findings = duplicates.kept(home(), **asked.kept)
     changed = duplicates.changed_since(door.session(), findings) if findings else 0
-    if 0 < total <= AT_SIGHT and (findings is None or changed or asked.threshold < findings.threshold):
+    if (
+        0 < total <= AT_SIGHT
+        and not asked.model
+        and (findings is None or changed or asked.threshold < findings.threshold)
+    ):
         findings, changed = search(asked), 0
     context = {
         "asked": asked, "total": total, "findings": findings, "changed": changed, "counted": duplicates.MOST_CHANGED,
@@ -150,17 +182,18 @@ def above() -> str:
 def look() -> Response:
     """Search the pairs again: at once, or as a job where they are many."""
     asked = question()
-    if in_scope(asked) <= AT_ONCE:
+    if in_scope(asked) <= AT_ONCE and not asked.model:
         findings = search(asked)
         count = door.plural(findings.compared)
         door.tell(f"Looked at {count} in {max(findings.seconds, 0.1):.1f} seconds.")
         return door.go(url_for("duplicates.index", **asked.args()))
     job = at_work(asked)
     if job is None:
-        what = f"Look for {asked.kind}" + (f" in {asked.dataset}" if asked.dataset else "")
+        what = f"Look for {'the same meaning' if asked.model else asked.kind}" + (
+            f" in {asked.dataset}" if asked.dataset else ""
+        )
         job = jobs.start(
-            current_app, "find duplicates", door.who(), what,
-            home=str(home()), asked=asked.asked | {"threshold": asked.lowest},
+            current_app, asked.job, door.who(), what, home=str(home()), asked=asked.searched
         )  # fmt: skip
     return door.go(url_for("jobs.show", job_id=job.id))
 
@@ -188,8 +221,8 @@ def resolve_all() -> Response:
     if would.surplus > RESOLVED_AT_ONCE:
         job = jobs.start(
             current_app, "resolve duplicates", door.who(),
-            f"Resolve {door.plural(would.clusters, 'cluster')} above {percent(asked.threshold)} %",
-            home=str(home()), asked=asked.asked, threshold=asked.threshold,
+            f"Resolve {door.plural(would.clusters, 'cluster')} above {asked.number(asked.threshold)}",
+            home=str(home()), asked=asked.kept, threshold=asked.threshold,
         )  # fmt: skip
         return door.go(url_for("jobs.show", job_id=job.id))
     changeset, done = duplicates.resolve_above(door.session(), findings, asked.threshold, by=door.who())
@@ -245,7 +278,7 @@ def in_scope(asked: Question) -> int:
 
 def search(asked: Question) -> duplicates.Findings:
     """Search now, and keep what is found."""
-    findings = duplicates.search(door.session(), **asked.asked, threshold=asked.lowest)
+    findings = duplicates.search(door.session(), **asked.searched)
     if findings.kind == "duplicates":
         findings = duplicates.judge(door.session(), findings)
     duplicates.keep(findings, home())
@@ -254,8 +287,8 @@ def search(asked: Question) -> duplicates.Findings:
 
 def found(asked: Question) -> duplicates.Findings:
     """Return what the last search found; of few pairs, search where there was none. Raises NotFound."""
-    findings = duplicates.kept(home(), **asked.asked)
-    if findings is None and in_scope(asked) <= AT_SIGHT:
+    findings = duplicates.kept(home(), **asked.kept)
+    if findings is None and in_scope(asked) <= AT_SIGHT and not asked.model:
         return search(asked)
     if findings is None:
         raise NotFound("What was found is no longer here. Look for duplicates again.")
@@ -264,12 +297,11 @@ def found(asked: Question) -> duplicates.Findings:
 
 def at_work(asked: Question) -> Job | None:
     """Return the job that searches for this just now."""
-    wanted = asked.asked | {"threshold": asked.lowest}
     return next(
         (
             job
             for job in jobs.recent(current_app)
-            if job.kind == "find duplicates" and job.state in jobs.AT_WORK and job.arguments["asked"] == wanted
+            if job.kind == asked.job and job.state in jobs.AT_WORK and job.arguments["asked"] == asked.searched
         ),
         None,
     )
@@ -293,9 +325,9 @@ def histogram(asked: Question, findings: duplicates.Findings) -> str:
     for low, high, count in bars:
         low, high = round(low, 4), round(high, 4)
         is_chosen = asked.below is not None and abs(asked.threshold - low) < 1e-6
-        part = {"threshold": percent(low), "below": percent(high)}
+        part = {"threshold": asked.written(low), "below": asked.written(high)}
         columns.append(charts.Column(
-            low, count, f"{percent(low)} to {percent(high)} %: {door.plural(count)}",
+            low, count, f"{asked.written(low)} to {asked.number(high)}: {door.plural(count)}",
             url_for("duplicates.index", **asked.args(**part)), is_chosen, low < asked.threshold - 1e-6,
         ))  # fmt: skip
     return charts.histogram(columns, "How alike pairs are to the one most like them")
@@ -314,8 +346,9 @@ def command(asked: Question) -> str:
     """Return the command that does the same."""
     words = ["flask", "duplicates"]
     words += ["--field", asked.field] if asked.kind == "duplicates" and asked.field != "pair" else []
+    words += ["--semantic"] if asked.model else []
     words += ["--across"] if asked.across else []
     words += [f"--{asked.kind}"] if asked.kind != "duplicates" else []
     words += ["--threshold", f"{asked.threshold:g}"]
-    words += ["--resolve", "keep-best"] if asked.kind == "duplicates" else []
+    words += ["--resolve", "keep-best"] if asked.kind == "duplicates" and not asked.model else []
     return door.command(*words, pairs=Selection(dataset=asked.dataset))

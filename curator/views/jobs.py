@@ -28,7 +28,7 @@ def show(job_id: int) -> Response | str:
         onward = url_for("imports.preview", token=job.arguments["token"], look=job.id)
         if not door.wants_fragment():
             return door.go(onward)
-    if job.kind == "find duplicates" and job.state == "done" and door.wants_fragment():
+    if job.kind in ("find duplicates", "find meaning") and job.state == "done" and door.wants_fragment():
         onward = found_at(job)  # who follows it goes on by himself; who comes later finds a link
     changeset = job.result.get("changeset")
     undone = changeset is not None and history.is_undone(door.session(), changeset)
@@ -64,5 +64,5 @@ def found_at(job: Job) -> str:
     result = job.result
     return url_for(
         "duplicates.index", dataset=result["dataset"] or "", kind=result["kind"], field=result["field"],
-        across=1 if result["across"] else None,
+        across=1 if result["across"] else None, measure="cosine" if result["measure"] == "cosine" else None,
     )  # fmt: skip
