@@ -252,10 +252,20 @@ def test_copies_are_resolved_from_the_page_and_undone(app, client, session, make
     app.config["CURATOR_MEANING_MODEL"] = MODEL
     copies_of(session, PARKING, 2)
     ended(app, int(client.post("/duplicates/look?measure=cosine").location.rpartition("/")[2]))
-    assert "Resolve all 1 above 0.80: trash 1 pair" in text_of(client.get("/duplicates/?measure=cosine"))
-    assert client.post("/duplicates/resolve-all?measure=cosine&threshold=0.8").status_code == 303
+    page = text_of(client.get("/duplicates/?measure=cosine&threshold=0.9"))
+    assert "Resolve all 1 above 0.90: trash 1 pair" in page
+    assert client.post("/duplicates/resolve-all?measure=cosine&threshold=0.9").status_code == 303
     session.rollback()
     assert pairs.datasets(session) == [("main", 1)]
+
+
+def test_reworded_pairs_are_for_a_person_to_judge(app, client, session, make_pair, known, no_model):
+    app.config["CURATOR_MEANING_MODEL"] = MODEL
+    copies_of(session, PARKING, 2)
+    ended(app, int(client.post("/duplicates/look?measure=cosine").location.rpartition("/")[2]))
+    assert "for you to judge" in text_of(client.get("/duplicates/?measure=cosine"))
+    answer = client.post("/duplicates/resolve-all?measure=cosine&threshold=0.8")
+    assert answer.status_code == 400 and "nothing goes without a look" in answer.text
 
 
 @pytest.mark.parametrize("query", ["measure=length", "measure=cosine&kind=boilerplate"])

@@ -56,6 +56,11 @@ class Question:
         """The kind of job that searches."""
         return "find meaning" if self.model else "find duplicates"
 
+    @property
+    def may_go(self) -> bool:
+        """Whether what is this much alike may go without a look: other words for the same are for people to judge."""
+        return self.kind == "duplicates" and (not self.model or self.threshold >= duplicates.AUTOMATIC)
+
     def number(self, similarity: float) -> str:
         """Write how similar two pairs are, never more than they are: 88 %, or 0.88 for a cosine."""
         return f"{floor(100 * similarity + 1e-9) / 100:.2f}" if self.model else as_percent(similarity)
@@ -216,6 +221,8 @@ def resolve() -> Response:
 def resolve_all() -> Response:
     """Keep the best pair of every cluster above a threshold; of very many, as a job."""
     asked = question()
+    if not asked.may_go:
+        raise UserError(f"Below a cosine of {duplicates.AUTOMATIC:g} nothing goes without a look. Decide each cluster.")
     findings = found(asked)
     would = duplicates.count_above(door.session(), findings, asked.threshold)
     if would.surplus > RESOLVED_AT_ONCE:
