@@ -78,17 +78,12 @@ def in_bulk(session: Session) -> Iterator[None]:
 
 @contextmanager
 def in_large_pieces(session: Session) -> Iterator[None]:
-    """Give SQLite more memory for what the block writes, and its full-text index longer lists to sort."""
+    """Give the full-text index of SQLite longer lists to sort."""
     if session.get_bind().dialect.name != "sqlite":
         yield
         return
-    tune_index(session, hashsize=2**26, automerge=16)
-    (usual,) = session.execute(sa.text("PRAGMA cache_size")).one()
-    session.execute(sa.text("PRAGMA cache_size = -131072"))  # KiB
-    try:
-        yield
-    finally:
-        session.execute(sa.text(f"PRAGMA cache_size = {usual}"))
+    tune_index(session, hashsize=2**25, automerge=16)
+    yield
     tune_index(session, hashsize=2**20, automerge=4)  # FTS5's own defaults; where the block failed, rolled back
 
 

@@ -24,7 +24,8 @@ from curator.models import Pair, writing
 SCHEME = minhash.stored()
 HELD = 1_000_000  # pairs whose keys are held before they are written
 WRITTEN = 200_000  # rows at a time, and by one transaction where the index is built anew
-SORTED = 2_000_000  # rows at once
+SORTED = 500_000  # rows at once
+LOOKED = 100_000  # pairs at once that are looked through for them
 TOGETHER = 100  # rows by one statement of SQLite
 PROPOSED = 50  # pairs that one band of a text proposes at most: a crowd of copies needs no more
 Change = tuple[int, str | None, str | None]
@@ -107,14 +108,24 @@ class Bands:
         if not self.pieces:
             return
         ids = np.concatenate([some for some, _ in self.pieces])
-        kept = ~np.isin(ids, list(without)) if without else slice(None)
-        ids, keys = ids[kept] + shift, np.concatenate([keys for _, keys in self.pieces])[kept]
+        keys = np.concatenate([keys for _, keys in self.pieces])
+        self.pieces = [(ids, keys)]  # each once in memory
+        if without:
+            kept = ~np.isin(ids, list(without))
+            ids, keys = ids[kept], keys[kept]
+        if not len(ids):
+            return
+        ids = ids + shift
         # Sorted by pieces: keys are spread evenly, and all at once would take as much memory again.
         parts = 1 + keys.size // SORTED
         edges = np.linspace(-(1 << 31), 1 << 31, parts + 1).astype(np.int64)
         for low, high in pairwise(edges.tolist()):
-            place, band = np.nonzero((keys >= low) & (keys < high))
-            rows = np.stack([keys[place, band].astype(np.int64), ids[place]], axis=1)
+            rows = np.concatenate([
+                np.stack([some[inside].astype(np.int64), np.broadcast_to(their[:, None], some.shape)[inside]], axis=1)
+                for some, their in ((keys[start : start + LOOKED], ids[start : start + LOOKED])
+                                    for start in range(0, len(keys), LOOKED))
+                for inside in [(some >= low) & (some < high)]
+            ])  # fmt: skip
             rows = rows[np.lexsort((rows[:, 1], rows[:, 0]))]
             for start in range(0, len(rows), WRITTEN):
                 yield rows[start : start + WRITTEN, 0], rows[start : start + WRITTEN, 1]
@@ -156,6 +167,7 @@ def land(session: Session, bands: Bands, shift: int, without: Collection[int]) -
     """Enter pairs whose keys were made before they had an id: it is their number and `shift`."""
     if is_current(session, hold=True):
         enter(session, bands.rows(shift, without))
+    bands.pieces.clear()  # 80 MB of a million, which sorting the fingerprints needs
 
 
 def enter(session: Session, rows: Rows) -> None:
