@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curator.errors import UserError
-from curator.formats import Record, Refusal, find_columns, shapes, to_line, to_row, to_rows
+from curator.formats import Record, Refusal, find_columns, rows, to_line, to_row, to_rows
 
 HI, HELLO = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
 SUM, FOUR = {"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}
@@ -171,6 +171,6 @@ def test_what_is_written_in_a_shape_is_read_back(format):
 def test_a_record_of_texts_alone_is_read_as_any_other(words, others):
     """Such records have a way of their own, which is quicker and must not differ."""
     fields = words | others
-    with patch.object(shapes, "plain_row", return_value=None):
+    with patch.object(rows, "plain_row", return_value=None):
         expected = row_of(fields)
     assert row_of(fields) == expected

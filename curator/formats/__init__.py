@@ -3,7 +3,8 @@
 from curator.formats.files import Reading, Record, Refusal, read
 from curator.formats.hub import read_hub
 from curator.formats.records import Refusals
-from curator.formats.shapes import SHAPES, Columns, Row, find_columns, mended, to_row, to_rows
+from curator.formats.rows import Row, mended, to_row, to_rows
+from curator.formats.shapes import SHAPES, Columns, find_columns
 from curator.formats.streams import PACKINGS
 from curator.formats.writing import FORMATS, KINDS, encode, to_line
 

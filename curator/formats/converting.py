@@ -9,7 +9,8 @@ from functools import lru_cache
 from curator.errors import UserError
 from curator.formats.files import Reading, Refusal
 from curator.formats.records import Refusals
-from curator.formats.shapes import Columns, Row, find_columns, to_row
+from curator.formats.rows import Row, to_row
+from curator.formats.shapes import Columns, find_columns
 from curator.formats.writing import Fields, checked_format, to_fields
 from curator.text import messages
 

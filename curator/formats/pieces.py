@@ -21,7 +21,8 @@ import orjson
 
 from curator.errors import UserError
 from curator.formats.records import Record, Refusal
-from curator.formats.shapes import Columns, find_columns, quoted, to_row
+from curator.formats.rows import to_row
+from curator.formats.shapes import Columns, find_columns, quoted
 
 PIECE_BYTES = 64 << 20
 BATCH = 4096
