@@ -273,6 +273,40 @@ class Rating(Base):
     sample: Mapped[Sample] = relationship()
 
 
+class PairFlag(Base):
+    """What a check found in a pair. It follows from the text, so it is no part of the history."""
+
+    __tablename__ = "pair_flag"
+    __table_args__ = (sa.Index("ix_pair_flag_flag", "flag", "pair_id"), {"sqlite_with_rowid": False})
+
+    pair_id: Mapped[int] = mapped_column(sa.ForeignKey("pair.id"), primary_key=True, autoincrement=False)
+    flag: Mapped[str] = mapped_column(primary_key=True)  # a name of flags.FLAGS: "truncated"
+    detail: Mapped[str] = mapped_column(default="")  # what a person would want to know: "ends with an open bracket"
+
+
+class Checked(Base):
+    """How far the flags go: one row, none before the first check. Pairs changed later may have old flags, or none."""
+
+    __tablename__ = "checked"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # always 1
+    scheme: Mapped[str] = mapped_column(default="")  # which checks, by which rules: others make all flags old
+    changeset_id: Mapped[int] = mapped_column(default=0)  # the newest whose pairs were looked at, with all before it
+    stamp: Mapped[int] = mapped_column(default=0)  # one more each time flags of unchanged pairs changed
+
+
+class CleaningRule(Base):
+    """Steps of cleaning that somebody kept under a name."""
+
+    __tablename__ = "cleaning_rule"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    steps: Mapped[list[Any]]  # as cleaning reads them
+    by: Mapped[str]
+    at: Mapped[datetime] = mapped_column(default=now)
+
+
 class NotDuplicate(Base):
     """Two pairs that a person judged to be no duplicates; it stands as long as both say what they said then."""
 
