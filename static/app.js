@@ -3,6 +3,7 @@
 import { say } from "./fragments.js";
 import "./drafts.js";
 import "./drop.js";
+import "./fields.js";
 import "./jobs.js";
 import "./keys.js";
 import "./near.js";

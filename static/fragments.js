@@ -34,14 +34,23 @@ export function say(text, isBad = false) {
   messages.replaceChildren(message);
 }
 
+/** Where one thing at a time is shown, the address names it: a reload shows what is shown. */
+function keepAddress() {
+  const shown = document.querySelector("main [data-address]");
+  if (shown) history.replaceState(null, "", shown.dataset.address);
+  return shown;
+}
+keepAddress();
+
 /** Put a fetched part into its place, and the focus to where work goes on. */
 function put(place, page) {
   announce(page);
   page.querySelectorAll("#messages").forEach((node) => node.remove());
   place.replaceChildren(...[...page.body.childNodes].map((node) => document.adoptNode(node)));
+  const at = keepAddress();
   const field = place.querySelector("textarea, [autofocus]");
-  (field ?? place.querySelector("[data-row]"))?.focus({ preventScroll: true });
-  place.scrollIntoView({ block: "nearest" });
+  (field ?? place.querySelector("[data-row], [data-item]"))?.focus({ preventScroll: true });
+  at && place.contains(at) ? scrollTo(0, 0) : place.scrollIntoView({ block: "nearest" });
   place.dispatchEvent(new CustomEvent("arrived", { bubbles: true }));
 }
 
@@ -60,7 +69,7 @@ export async function refresh() {
   const rows = document.querySelectorAll("main [data-row]");
   const again = ids.map((id) => document.getElementById(id)).find(Boolean);
   const row = again?.querySelector("[data-row]") ?? again?.closest("[data-row]") ?? rows[Math.min(place, rows.length - 1)];
-  row?.focus({ preventScroll: true });
+  (row ?? document.querySelector("main [data-item]"))?.focus({ preventScroll: true });
   document.querySelector("main").dispatchEvent(new CustomEvent("arrived", { bubbles: true }));
 }
 
@@ -96,6 +105,9 @@ async function send(form, button) {
     if (ok && form.hasAttribute("data-onward")) following?.focus();
   } else {
     announce(page);
+    // There, undo goes back to what it was done to.
+    const back = form.matches(".message form") && form.elements.namedItem("back")?.value;
+    if (back && keepAddress()) history.replaceState(null, "", back);
     await refresh();
   }
 }
@@ -119,8 +131,9 @@ document.addEventListener("click", (event) => {
   const left = leave && isPlain && document.querySelector(leave.dataset.empty);
   if (left) {
     event.preventDefault();
-    const row = left.closest("[data-row]");
+    const row = left.closest("[data-row], [data-item]");
     left.replaceChildren();
+    if (leave.hasAttribute("data-renew")) refresh(); // what stands around the form is no longer so
     return row?.focus({ preventScroll: true });
   }
   if (link && isPlain && target(link)) {

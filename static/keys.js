@@ -47,6 +47,12 @@ function step(by) {
   return true;
 }
 
+/** Take the focus out of a field, to where keys are heard again: its row, else the page. */
+function leave(field) {
+  const place = field.closest("[data-row], [data-item]") ?? document.querySelector("main [data-item]") ?? document.getElementById("main");
+  place ? place.focus({ preventScroll: true }) : field.blur();
+}
+
 /** "t" opens the form with the tags in hand. */
 function tags() {
   const row = document.activeElement?.closest("[data-row]");
@@ -71,7 +77,7 @@ document.addEventListener("keydown", (event) => {
     if (name !== "Escape" && name !== "Control+Enter") return;
     const button = event.target.form?.querySelector(`[aria-keyshortcuts~="${CSS.escape(name)}"]`);
     if (button) event.preventDefault();
-    if (name === "Escape") event.target.blur();
+    if (name === "Escape") leave(event.target);
     button?.click();
     return;
   }

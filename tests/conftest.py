@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from flask import Flask
@@ -17,6 +20,10 @@ from curator import create_app, database, exports, jobs, pairs, versions
 from curator.models import Pair
 from curator.search import Selection
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page, Playwright
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FAQ = (
     "Question,Answer,Topic,Source\n"
     "How long can I keep a book?,Three weeks. You can renew it twice.,Loans,desk\n"
@@ -174,3 +181,52 @@ def run_folder(session: Session, make_pair: Callable[..., Pair], home: Path) -> 
                 sample = {"fingerprint": "f", "messages": prompt, "reference": answer["content"]}
                 file.write(json.dumps(sample | {"model": model, "text": words, "finish": "stop"}) + "\n")
     return folder
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Playwright]:
+    """Playwright, for the tests that need a real browser."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    """The browser named by CURATOR_BROWSER, else an installed one, else Playwright's own."""
+    named = os.environ.get("CURATOR_BROWSER")
+    path = named or next(filter(None, map(shutil.which, BROWSERS)), None)
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    started = playwright.chromium.launch(executable_path=path, args=flags)
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def address(app: Flask) -> Iterator[str]:
+    """The address of a server of this test's own, on a free port."""
+    from werkzeug.serving import make_server
+
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """An empty page of a fresh browser profile. Whatever its console complains of fails the test."""
+    complaints: list[str] = []
+    context = browser.new_context(base_url=address, viewport={"width": 1024, "height": 800})
+    opened = context.new_page()
+    opened.set_default_timeout(8_000)
+    opened.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    yield opened
+    context.close()
+    # A refusal has its own words on the page; that the server is gone, too.
+    assert [c for c in complaints if "Failed to load resource" not in c] == []

@@ -2,70 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from flask import Flask
-from playwright.sync_api import Browser, Dialog, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Dialog, Page, expect
 from sqlalchemy.orm import Session
-from werkzeug.serving import make_server
 
 from curator import exports, pairs, reviews, search
 from curator.models import Pair, writing
 from curator.search import Selection
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 MakePair = Callable[..., Pair]
 
 expect.set_options(timeout=8_000)
-
-
-@pytest.fixture(scope="module")
-def playwright() -> Iterator[Playwright]:
-    with sync_playwright() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def browser(playwright: Playwright) -> Iterator[Browser]:
-    """The browser named by CURATOR_BROWSER, else an installed one, else Playwright's own."""
-    named = os.environ.get("CURATOR_BROWSER")
-    path = named or next(filter(None, map(shutil.which, BROWSERS)), None)
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    started = playwright.chromium.launch(executable_path=path, args=flags)
-    yield started
-    started.close()
-
-
-@pytest.fixture
-def address(app: Flask) -> Iterator[str]:
-    """The address of a server of this test's own, on a free port."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-@pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
-    """An empty page of a fresh browser profile. Whatever its console complains of fails the test."""
-    complaints: list[str] = []
-    context = browser.new_context(base_url=address, viewport={"width": 1024, "height": 800})
-    opened = context.new_page()
-    opened.set_default_timeout(8_000)
-    opened.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    yield opened
-    context.close()
-    # A refusal has its own words on the page; that the server is gone, too.
-    assert [c for c in complaints if "Failed to load resource" not in c] == []
 
 
 def message(page: Page, words: str) -> None:
@@ -157,7 +107,7 @@ def test_leaving_a_form_keeps_the_draft(page: Page, make_pair: MakePair, session
     page.keyboard.press("j")
     page.keyboard.press("e")
     expect(page.get_by_label("Answer", exact=True)).to_have_value("Yes, all day.")
-    page.get_by_role("button", name="Drop it").click()
+    page.get_by_role("button", name="Discard").click()
     expect(page.get_by_label("Answer", exact=True)).to_have_value("Yes.")
     session.refresh(pair)
     assert pair.answer == "Yes."
@@ -184,7 +134,7 @@ def test_a_conflict_in_place_shows_both_and_saves_mine_over_it(page: Page, make_
     page.keyboard.press("Control+Enter")
     expect(page.get_by_role("alert")).to_contain_text("changed by bo")
     expect(page.locator("ins")).to_have_text("seven")
-    page.get_by_role("button", name="Save mine over it").click()
+    page.get_by_role("button", name="Keep mine").click()
     expect(page.locator(f"#pair-{pair.id} .answer")).to_have_text("Yes, until seven.")
 
 

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parent.parent
 CURATOR = (
     ("errors", "words", "settings", "text", "disk", "models"),
     ("database", "formats", "minhash", "vectors", "neighbours", "staging", "history", "charts"),
-    ("accounts", "pairs", "search", "duplicates", "imports", "cleaning", "quality", "versions", "exports")
-    + ("runs", "reviews", "backups"),
+    ("accounts", "pairs", "search", "duplicates", "imports", "cleaning", "quality", "queue", "versions")
+    + ("exports", "runs", "reviews", "backups"),
     ("jobs",),
     ("views", "cli"),
     ("curator",),

@@ -5,12 +5,13 @@ from curator.cli.convert import convert
 from curator.cli.door import stand_in
 from curator.cli.duplicates import duplicates
 from curator.cli.pairs import clean, export, import_, preferences, stats, undo
+from curator.cli.queue import queue
 from curator.cli.runs import import_run
 from curator.cli.tables import init_db, settings_
 from curator.cli.versions import freeze, versions
 
 COMMANDS = (
-    init_db, import_, export, preferences, convert, duplicates, clean, undo, freeze, versions, import_run, stats,
+    init_db, import_, export, preferences, convert, duplicates, clean, queue, undo, freeze, versions, import_run, stats,
     backup, restore, settings_,
 )  # fmt: skip
 

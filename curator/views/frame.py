@@ -9,7 +9,7 @@ from typing import Any
 from flask import Blueprint, current_app, request
 from werkzeug.wrappers import Response
 
-from curator import duplicates, jobs, reviews, runs, search, text, versions
+from curator import duplicates, jobs, queue, reviews, runs, search, text, versions
 from curator.errors import NotFound
 from curator.search import Selection
 from curator.views import door
@@ -36,6 +36,11 @@ class Rail:
     @cached_property
     def pairs(self) -> int:
         return sum(count for name, count in self.datasets if self.dataset in (None, name))
+
+    @cached_property
+    def drafts(self) -> int:
+        # Of a data set that is not there, its error page shows none.
+        return self.pairs and search.count(door.session(), queue.waiting(Selection(dataset=self.dataset)))
 
     @cached_property
     def clusters(self) -> int | None:

@@ -50,8 +50,8 @@ def write() -> Station:
     more = ", ".join(f"{number:,} {status}" for status, number in statuses.items() if number)
     if not statuses["draft"]:
         return Station("pairs", "Write", true, more, "Add a pair", url_for("pairs.new"), False)
-    href = url_for("pairs.index", status="draft")
-    return Station("pairs", "Write", true, more, f"Read {door.plural(statuses['draft'], 'draft')}", href, False)
+    step = f"Review {door.plural(statuses['draft'], 'draft')}"
+    return Station("pairs", "Write", true, more, step, url_for("queue.index"), False)
 
 
 def clean() -> Station:

@@ -9,12 +9,13 @@ from flask import Blueprint, current_app, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from curator import duplicates, exports, history, pairs, search
-from curator.errors import Conflict, UserError
+from curator.errors import Conflict, NotFound, UserError
 from curator.models import Pair
 from curator.views import door
 
 bp = Blueprint("pairs", __name__, url_prefix="/pairs")
 TEXTS = ("question", "answer", "system", "source", "notes")
+PLACES = ("cluster", "queue", "page")  # where the form opens beside the pair; what is around it shows what comes of it
 
 
 @bp.get("/")
@@ -113,35 +114,56 @@ def row(pair_id: int) -> str:
 def edit(pair_id: int) -> str:
     """Show the form that changes one pair."""
     pair = pairs.get(door.session(), pair_id)
-    context = {
-        "pair": pair,
-        "typed": as_typed(pair),
-        "back": door.back(url_for("pairs.show", pair_id=pair_id)),
-        "at": in_cluster(),
-    }
-    return door.show("pairs/edit.html", "pairs/_edit.html", **context)
+    return form(pair, as_typed(pair))
 
 
 @bp.post("/<int:pair_id>/edit")
 def save(pair_id: int) -> Response | str | tuple[str, int]:
     """Save one pair and show it where it stood; where it changed meanwhile, show both and lose neither."""
-    pair = pairs.get(door.session(), pair_id)
-    place = door.back(url_for("pairs.show", pair_id=pair_id))
-    typed = read_form(pair)
     try:
-        changeset = pairs.edit(door.session(), pair_id, typed, revision=door.integer("revision") or 0, by=door.who())
+        pair = pairs.get(door.session(), pair_id)
+    except NotFound as error:  # what was typed can still become a pair
+        sentence = UserError(f"{error} What you typed stands here: add it as a new pair, or leave.")
+        typed = read_form() | {"dataset": door.dataset() or pairs.DEFAULT_DATASET}
+        return door.show("pairs/new.html", "pairs/_new.html", typed=typed, error=sentence), 404
+    typed = read_form(pair)
+    if (taken := request.form.get("take")) in pairs.EDITABLE:
+        return take(pair, typed, taken), 409
+    restore = "restore" in request.form
+    try:
+        changeset = pairs.edit(
+            door.session(), pair_id, typed, revision=door.integer("revision") or 0, by=door.who(), restore=restore
+        )
     except UserError as error:
         # Read again: the other change came after this request began to look.
         door.session().rollback()
         pair = pairs.get(door.session(), pair_id)
-        page = door.show(
-            "pairs/edit.html", "pairs/_edit.html", pair=pair, typed=typed, back=place, error=error,
-            theirs=differences(pair, typed) if isinstance(error, Conflict) else None, at=in_cluster(),
-        )  # fmt: skip
-        return page, 409 if isinstance(error, Conflict) else 400
-    told = f"Saved pair {pair_id}." + likeness(pair) if changeset else f"Pair {pair_id} is as it was."
+        theirs = differences(pair, typed) if isinstance(error, Conflict) else None
+        return form(pair, typed, error, theirs), 409 if isinstance(error, Conflict) else 400
+    restored = " and took it out of the trash" if restore else ""
+    told = f"Saved pair {pair_id}{restored}." + likeness(pair) if changeset else f"Pair {pair_id} is as it was."
     door.tell(told, changeset)
-    return row_or_go(pair_id, place)
+    return row_or_go(pair_id, door.back(url_for("pairs.show", pair_id=pair_id)))
+
+
+def take(pair: Pair, typed: dict[str, Any], name: str) -> str:
+    """Show the form of a conflict again, with one field as the other person left it."""
+    typed[name] = as_typed(pair)[name]
+    theirs = differences(pair, typed)
+    said = "You took that over. This still differs." if theirs else "Nothing differs any more. Save, or leave."
+    return form(pair, typed, UserError(said), theirs)
+
+
+def form(
+    pair: Pair, typed: dict[str, Any], error: UserError | None = None, theirs: list[tuple[str, str, str]] | None = None
+) -> str:
+    """Render the form that changes a pair, with what was typed and why it was refused."""
+    back = door.back(url_for("pairs.show", pair_id=pair.id))
+    at = request.values.get("at", "")
+    at = at if at in PLACES else ""
+    return door.show(
+        "pairs/edit.html", "pairs/_edit.html", pair=pair, typed=typed, error=error, theirs=theirs, back=back, at=at
+    )
 
 
 @bp.post("/<int:pair_id>/status")
@@ -203,11 +225,6 @@ def row_or_go(pair_id: int, place: str) -> Response | str:
     if not door.wants_fragment():
         return door.go(place, pair_id)
     return door.show("pairs/one.html", "pairs/_row.html", pair=pairs.get(door.session(), pair_id), back=place)
-
-
-def in_cluster() -> str:
-    """Return "cluster" where the form stands in a cluster of duplicates, whose page shows what comes of it."""
-    return "cluster" if request.values.get("at") == "cluster" else ""
 
 
 def read_form(pair: Pair | None = None) -> dict[str, Any]:
