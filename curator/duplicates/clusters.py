@@ -219,8 +219,10 @@ class Net:
                 self.findings.left[at], self.findings.right[at], self.findings.elsewhere[at], strict=True
             ):
                 other[int(a + b - kept)] = float(score)
+        # Contradictions and boilerplate have a text that is wholly another: they all differ in facts.
+        may_go = self.findings.kind == "duplicates"
         drawn = [
-            Member(pairs[place], score, fact(told[kept], told[place]), other.get(place))
+            Member(pairs[place], score, fact(told[kept], told[place]) if may_go else None, other.get(place))
             for place, score in members[:SHOWN]
         ]
         return Star(pairs[kept], drawn, len(members))

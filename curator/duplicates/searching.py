@@ -28,6 +28,7 @@ FIELDS = ("pair", "question", "answer", "both")
 # What is looked for: the field that matches, and the one that must not.
 KINDS = {"duplicates": ("pair", ""), "contradictions": ("question", "answer"), "boilerplate": ("answer", "question")}
 STAGES = {"read": "Reading", "group": "Grouping", "compare": "Comparing"}
+MOST_JUDGED = 4  # similar ones to a pair
 PUNCTUATION = bytes(code for code in range(128) if not chr(code).isalnum())
 Progress = Callable[[int, int | None, str], object]
 
@@ -240,10 +241,16 @@ def apart(found: Findings) -> Findings:
 def judge(
     session: Session, findings: Findings, threshold: float = AUTOMATIC, on_progress: Progress = quiet
 ) -> Findings:
-    """Return findings with the facts in which pairs differ that are at least that similar."""
+    """Return findings with the facts in which pairs differ that are at least that similar.
+
+    Not where so many are like so many others that to compare each two would take long: `above` then compares each
+    pair with the one to keep only.
+    """
     import numpy as np
 
     chosen = np.flatnonzero(findings.similarity >= threshold)
+    if len(chosen) > MOST_JUDGED * len(findings.ids):
+        return findings
     facts: dict[tuple[int, int], str] = {}
     for start in range(0, len(chosen), 2000):
         some = chosen[start : start + 2000]
