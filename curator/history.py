@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from curator import neighbours, text
+from curator import checking, neighbours, text
 from curator.errors import NotFound, UserError
 from curator.models import Changeset, Pair, Revision, now, to_json, writing
 from curator.staging import COLUMNS, Stage
@@ -123,6 +123,7 @@ def add(session: Session, changeset: Changeset, rows: Sequence[Mapping[str, Any]
     text_of = neighbours.text_of
     neighbours.note(session, [(i, None, text_of(r["question"], r["answer"])) for i, r in zip(ids, rows, strict=True)])
     changeset.rows += len(ids)
+    checking.note(session, changeset, ids)
     return ids
 
 
@@ -180,6 +181,7 @@ def land(
             is_indexed = some["end"]
         on_progress(changeset.rows)
     neighbours.land(session, stage.bands, last, stage.removed)
+    checking.note(session, changeset, range(last + 1, end + 1))
     if is_mostly_new:
         fingerprints.create(connection)
 
@@ -240,6 +242,7 @@ def change(session: Session, changeset: Changeset, pair: Pair, values: Mapping[s
         )
     )  # fmt: skip
     changeset.rows += 1
+    checking.note(session, changeset, [pair.id])
     return True
 
 
@@ -275,6 +278,7 @@ def change_many(
         insert(session, "revision", ("pair_id", "number", "changeset_id", "before", "fingerprint"), revisions)
     neighbours.note(session, texts)
     changeset.rows += len(revisions)
+    checking.note(session, changeset, [revision[0] for revision in revisions])
     for kept in list(session.identity_map.values()):  # it was read before, and is no longer so
         if isinstance(kept, Pair):
             session.expire(kept)

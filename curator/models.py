@@ -295,6 +295,30 @@ class Checked(Base):
     stamp: Mapped[int] = mapped_column(default=0)  # one more each time flags of unchanged pairs changed
 
 
+class PairQuestion(Base):
+    """What stands for the question and the answer of a checked pair, so that those that ask the same are found."""
+
+    __tablename__ = "pair_question"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    key: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)  # as flags.keys makes it
+    pair_id: Mapped[int] = mapped_column(sa.ForeignKey("pair.id"), primary_key=True, autoincrement=False, index=True)
+    answer: Mapped[int] = mapped_column(sa.BigInteger)
+
+
+class FlagFine(Base):
+    """A flag that a person found to be none; it stands as long as the pair says what it said then."""
+
+    __tablename__ = "flag_fine"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    pair_id: Mapped[int] = mapped_column(sa.ForeignKey("pair.id"), primary_key=True, autoincrement=False)
+    flag: Mapped[str] = mapped_column(primary_key=True)
+    fingerprint: Mapped[str]
+    by: Mapped[str]
+    at: Mapped[datetime] = mapped_column(default=now)
+
+
 class CleaningRule(Base):
     """Steps of cleaning that somebody kept under a name."""
 

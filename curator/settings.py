@@ -39,6 +39,9 @@ SETTINGS = (
     Setting("CURATOR_PAGE_SIZE", int, "50", "pairs on a page of the list"),
     Setting("CURATOR_MEANING_MODEL", str, "all-MiniLM-L6-v2",
             "sentence-transformers model by which meanings are compared: a name on the hub, or a folder"),
+    Setting("CURATOR_CONTEXT", int, "4096", "tokens of a whole chat; a longer pair is flagged, and none with 0"),
+    Setting("CURATOR_TOKENIZER", str, "none: tokens are estimated",
+            "tokenizer.json of the model to train, or its folder: checks then count tokens by it"),
     Setting("CURATOR_BUSY_TIMEOUT", float, "30", "seconds that a writer waits for its turn on SQLite"),
 )  # fmt: skip
 
@@ -67,6 +70,7 @@ def load(overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
         "CURATOR_HOME": str(place),
         "DATABASE_URL": f"sqlite:///{place / 'curator.db'}",
         "CURATOR_USER": login_name(),
+        "CURATOR_TOKENIZER": "",
     }
     values: dict[str, Any] = {}
     for setting in SETTINGS:

@@ -15,7 +15,8 @@ ROOT = Path(__file__).parent.parent
 # From the ground up. A room imports from lower floors, and from its own where that makes no circle.
 CURATOR = (
     ("errors", "words", "settings", "text", "disk", "models"),
-    ("database", "formats", "minhash", "vectors", "neighbours", "staging", "history", "charts"),
+    ("database", "formats", "minhash", "vectors", "neighbours", "staging", "history", "charts")
+    + ("language", "private", "flags", "checking"),
     ("accounts", "pairs", "search", "duplicates", "imports", "cleaning", "quality", "queue", "versions")
     + ("exports", "runs", "reviews", "backups"),
     ("jobs",),
@@ -37,15 +38,18 @@ HEAVY = {
     "altair",
     "datasets",
     "datasketch",
+    "ftfy",
     "huey",
     "numba",
     "numpy",
     "pandas",
+    "py3langid",
     "peft",
     "pyarrow",
     "ray",
     "scipy",
     "sentence_transformers",
+    "tokenizers",
     "torch",
     "transformers",
     "trl",
