@@ -174,20 +174,20 @@ class Version(Base):
     changeset_id: Mapped[int | None] = mapped_column(sa.ForeignKey("changeset.id"))  # the newest it contains
     created_at: Mapped[datetime] = mapped_column(default=now)
     created_by: Mapped[str]
+    report: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")  # how it was split, and proved
 
     dataset: Mapped[Dataset | None] = relationship()
 
 
 class VersionLine(Base):
-    """One place in a version."""
+    """One place in a version; its lines stand in the order of their pairs."""
 
     __tablename__ = "version_line"
     __table_args__ = ({"sqlite_with_rowid": False},)
 
     version_id: Mapped[int] = mapped_column(sa.ForeignKey("version.id"), primary_key=True)
-    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    line_id: Mapped[int] = mapped_column(sa.ForeignKey("line.id"), index=True)
-    pair_id: Mapped[int] = mapped_column(sa.ForeignKey("pair.id"), index=True)
+    pair_id: Mapped[int] = mapped_column(sa.ForeignKey("pair.id"), primary_key=True, autoincrement=False)
+    line_id: Mapped[int] = mapped_column(sa.ForeignKey("line.id"))
     split: Mapped[str] = mapped_column(sa.String(10))
 
     line: Mapped[Line] = relationship()

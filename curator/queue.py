@@ -21,17 +21,15 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
-from curator import search
+from curator import flags, search
 from curator.models import Changeset, Checked, Loss, Pair, PairFlag, Rating, Revision, Run, Sample, now
 from curator.search import Selection
 
-# How much worse a training file is with such a pair left in it; a flag that is not named here counts as OTHER.
-SEVERITY = {
-    "contradiction": 6.0, "secret": 6.0, "empty": 5.0, "mojibake": 4.0, "refusal": 4.0, "role_markers": 4.0,
-    "truncated": 4.0, "personal": 3.0, "repeats": 3.0, "language": 3.0, "too_long": 2.0, "short": 1.5,
-    "duplicate": 2.0,
-}  # fmt: skip
-OTHER = 2.0
+# How much worse a training file is with such a pair left in it.
+WEIGHTS = {"bad": 5.0, "warn": 3.0, "note": 1.0}
+SEVERITY = {name: WEIGHTS[flag.severity] for name, flag in flags.FLAGS.items()}
+SEVERITY |= {"contradiction": 6.0, "secret": 6.0, "duplicate": 2.0, "long": 2.0}
+OTHER = 2.0  # a flag of another Curator
 HARD = 0.1  # the share of a run's lines that are hard: those it lost most on
 HARDEST = 4.0  # what the first of them counts; the last of them counts almost nothing
 LOW_STARS = 2.5  # answers to it that are rated so on average say that it teaches badly
@@ -163,8 +161,8 @@ def the_rest(
 def reasons(session: Session, pair: Pair) -> list[Reason]:
     """Return why a pair comes where it comes, the strongest reason first; none where only its age decides."""
     order = order_of(session)
-    flags = session.execute(sa.select(PairFlag.flag, PairFlag.detail).where(PairFlag.pair_id == pair.id)).all()
-    found = [Reason(name.replace("_", " "), detail) for name, detail in sorted(flags, key=lambda f: -severity(f.flag))]
+    flagged = session.execute(sa.select(PairFlag.flag, PairFlag.detail).where(PairFlag.pair_id == pair.id)).all()
+    found = [Reason(title(name), detail) for name, detail in sorted(flagged, key=lambda f: -severity(f.flag))]
     hard = order.hard.get(pair.id)
     if hard and hard.fingerprint == pair.fingerprint:
         found.append(Reason(f"loss {hard.loss:.1f}", f"top {max(1, ceil(100 * hard.share))} % of run {order.run}"))
@@ -210,6 +208,11 @@ def sitting(session: Session, by: str) -> tuple[int, float | None]:
         pair_id, later = act.pair_id, act.at
     gaps = [(one - other).total_seconds() for one, other in zip(ended, ended[1:], strict=False)]
     return len(today), statistics.median(gaps) if gaps else None
+
+
+def title(flag: str) -> str:
+    """Return what a flag is called on a page."""
+    return flags.FLAGS[flag].title if flag in flags.FLAGS else flag.replace("_", " ")
 
 
 def severity(flag: str) -> float:
@@ -275,9 +278,9 @@ def scored(session: Session, order: Order, ids: Iterable[int] | None = None) -> 
     """Return the score of each pair that has a reason, or of those of some pairs."""
     some = None if ids is None else list(ids)
     weight = sa.case(SEVERITY, value=PairFlag.flag, else_=OTHER)
-    flags = sa.select(PairFlag.pair_id, sa.func.sum(weight)).group_by(PairFlag.pair_id)
-    flags = flags if some is None else flags.where(PairFlag.pair_id.in_(some))
-    scores = {pair_id: float(score) for pair_id, score in session.execute(flags)}
+    flagged = sa.select(PairFlag.pair_id, sa.func.sum(weight)).group_by(PairFlag.pair_id)
+    flagged = flagged if some is None else flagged.where(PairFlag.pair_id.in_(some))
+    scores = {pair_id: float(score) for pair_id, score in session.execute(flagged)}
     hard = order.hard
     if some is not None and hard:
         texts = session.execute(sa.select(Pair.id, Pair.fingerprint).where(Pair.id.in_([i for i in some if i in hard])))

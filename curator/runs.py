@@ -110,13 +110,13 @@ def pairs_of(session: Session, run: Run, fingerprints: Iterable[str]) -> dict[st
     """Return the pair of each fingerprint: as the run's version froze it, else as it stands or stood."""
     wanted = list(dict.fromkeys(fingerprints))
     found = history.find(session, wanted)
-    for start in range(0, len(wanted) if run.version_id else 0, 500):
-        rows = session.execute(
-            sa.select(Line.fingerprint, VersionLine.pair_id)
-            .join(VersionLine, VersionLine.line_id == Line.id)
-            .where(VersionLine.version_id == run.version_id, Line.fingerprint.in_(wanted[start : start + 500]))
+    if run.version_id:
+        missing = set(wanted)
+        places = sa.select(Line.fingerprint, VersionLine.pair_id).join_from(
+            VersionLine, Line, Line.id == VersionLine.line_id
         )
-        found.update({fingerprint: pair_id for fingerprint, pair_id in rows})
+        rows = session.execute(places.where(VersionLine.version_id == run.version_id).execution_options(yield_per=5000))
+        found.update({fingerprint: pair_id for fingerprint, pair_id in rows if fingerprint in missing})
     return found
 
 

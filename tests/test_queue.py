@@ -107,7 +107,7 @@ def test_the_reasons_are_named_with_what_there_is_to_know(
     trained([(pair, float(pair.id)) for pair in some])
     flag(some[-1], "truncated", "ends mid-sentence")
     assert [str(reason) for reason in queue.reasons(session, some[-1])] == [
-        "truncated: ends mid-sentence",
+        "Likely truncated: ends mid-sentence",
         "loss 40.0: top 1 % of run kestrel",
     ]
 
@@ -321,7 +321,7 @@ def test_the_command_lists_what_is_next_with_its_reason(
     flag(cut, "truncated", "ends mid-sentence")
     result = runner.invoke(args=["queue", "--json"])
     assert json.loads(result.stdout) == [
-        {"pair": cut.id, "reasons": ["truncated: ends mid-sentence"], "question": "Where?"},
+        {"pair": cut.id, "reasons": ["Likely truncated: ends mid-sentence"], "question": "Where?"},
         {"pair": plain.id, "reasons": [], "question": "When?"},
     ]
     assert runner.invoke(args=["queue", "--limit", "1"]).stdout == "1\ttruncated: ends mid-sentence\tWhere?\n"

@@ -1,58 +1,119 @@
-"""Versions: freeze, versions."""
+"""Versions: freeze, and versions: list, show, check."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from curator.cli.door import as_json, say, selecting, selection_of, who, with_session
-from curator.errors import UserError
+from curator.cli.door import as_json, count_of, progress, say, selecting, selection_of, stoppable, who, with_session
 from curator.words import SPLITS
 
 if TYPE_CHECKING:  # a command imports what it needs when it runs: `flask --help` is quick
     from sqlalchemy.orm import Session
 
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
 
 @click.command()
-@click.option("--split", "shares", default="80/10/10", show_default=True, metavar="A/B/C",
-              help="Per cent of training, validation and test.")  # fmt: skip
-@click.option("--seed", type=int, default=1, show_default=True, help="Decides which pair goes where.")
+@click.option(
+    "--split",
+    "shares",
+    default="80/10/10",
+    show_default=True,
+    metavar="A/B/C",
+    help="Training, validation and test: per cent, or numbers of pairs as in 800/100/100 or rest/100/100.",
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="Decides which new group goes where.")
+@click.option(
+    "--stratify",
+    type=click.Choice(("tag", "source")),
+    default=None,
+    help="Split each first tag, or each source, in these shares.",
+)
+@click.option(
+    "--group-by",
+    default="",
+    metavar="FIELD",
+    help="Keep together what has the same value: source, or a field that the import kept.",
+)
+@click.option(
+    "--keep-out",
+    type=FILE,
+    multiple=True,
+    metavar="FILE",
+    help="A benchmark: pairs that ask what it asks are listed and left out. May stand several times.",
+)
 @click.option("--name", default="", help="A name for people.")
 @click.option("--note", default="", help="What is in it, for the data set card.")
-@click.option("--json", "json_", is_flag=True, help="The version as JSON.")
+@click.option("--json", "json_", is_flag=True, help="The version and what was proved of it, as JSON.")
 @selecting
 @with_session
-def freeze(session: Session, shares: str, seed: int, name: str, note: str, json_: bool, **options: Any) -> None:
+def freeze(
+    session: Session,
+    shares: str,
+    seed: int,
+    stratify: str | None,
+    group_by: str,
+    keep_out: tuple[Path, ...],
+    name: str,
+    note: str,
+    json_: bool,
+    **options: Any,
+) -> None:
     """Keep the text of a selection for ever, as a version.
 
-    Near-duplicates and equal questions stay on one side of the split, and a pair keeps the side it
-    had in an earlier version. Freezing the same again returns the same version.
+    Near-duplicates, equal questions and turns of one conversation stay on one side of the split, and a pair keeps the
+    side it had in an earlier version; a tag such as split:test pins one by hand. Freezing the same again returns the
+    same version.
 
-    Example: flask freeze --status approved --split 80/10/10
+    Example: flask freeze --status approved --split 80/10/10 --keep-out gsm8k_test.jsonl
     """
     from curator import exports, versions
 
     selection = exports.exportable(selection_of(options))
-    version, is_new = versions.freeze(
-        session, selection, by=who(), shares=shares_of(shares), seed=seed, name=name, note=note
-    )
+    with progress("pairs") as show, stoppable("Stopped: nothing was frozen."):
+        version, is_new = versions.freeze(
+            session,
+            selection,
+            by=who(),
+            shares=versions.parse(shares),
+            seed=seed,
+            name=name,
+            note=note,
+            group_by=group_by,
+            stratify=stratify or "",
+            keep_out=keep_out,
+            on_progress=show,
+        )
     if json_:
-        as_json(version_facts(version))
+        as_json(version_facts(version) | {"new": is_new, "report": version.report})
         return
     state = "" if is_new else " was there already: the same text with the same split"
     click.echo(f"Version {version.id}{state}: {spoken_counts(version)}. Fingerprint {version.fingerprint[:12]}.")
+    for sentence in versions.sentences(version):
+        say(sentence)
     say(f"Write it for training with: flask export --version {version.id} -o exports/version-{version.id}/")
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--json", "json_", is_flag=True, help="All of them as JSON.")
-@with_session
-def versions(session: Session, json_: bool) -> None:
-    """List the versions, the newest first.
+@click.pass_context
+def versions(context: click.Context, json_: bool) -> None:
+    """List the versions, the newest first; or check and compare them.
 
     Example: flask versions
     """
+    if context.invoked_subcommand is None:
+        context.invoke(list_them, json_=json_)
+
+
+@click.command()
+@click.option("--json", "json_", is_flag=True)
+@with_session
+def list_them(session: Session, json_: bool) -> None:
+    """List the versions, the newest first."""
     from curator import versions as noun
 
     found = noun.all(session)
@@ -69,15 +130,32 @@ def versions(session: Session, json_: bool) -> None:
         say("There is no version yet. Make one with: flask freeze")
 
 
-def shares_of(text: str) -> dict[str, float]:
-    """Return the shares of "80/10/10", each of 1."""
-    try:
-        parts = [float(part) / 100 for part in text.split("/")]
-        if len(parts) == len(SPLITS):
-            return dict(zip(SPLITS, parts, strict=True))
-    except ValueError:
-        pass
-    raise UserError(f"--split {text} is no list of three numbers. For example: --split 80/10/10")
+@versions.command()
+@click.argument("number", type=int)
+@click.option("--json", "json_", is_flag=True, help="What was found as JSON.")
+@with_session
+def check(session: Session, number: int, json_: bool) -> None:
+    """Look at every frozen line of a version again.
+
+    Each text must be that of its fingerprint, and no near-duplicate and no equal question may be on two sides.
+    Whatever is not so is an error.
+
+    Example: flask versions check 1
+    """
+    from dataclasses import asdict
+
+    from curator import versions as noun
+
+    with progress("lines") as show:
+        found = noun.check(session, number, show)
+    if json_:
+        as_json(asdict(found) | {"holds": found.holds})
+    noun.required(found, number)
+    if not json_:
+        click.echo(
+            f"Version {number} holds: {count_of(found.lines, 'line')} as they were frozen, and no near-duplicate "
+            "and no equal question on two sides."
+        )
 
 
 def spoken_counts(version: Any) -> str:

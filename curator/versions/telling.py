@@ -1,0 +1,57 @@
+"""What a freeze found out about its split, in sentences. Knows a version's report, and no database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from curator.models import Version
+from curator.versions.splits import spoken
+from curator.words import SPLITS
+
+SHOWN = 5  # pairs that a sentence names
+
+
+def sentences(version: Version) -> list[str]:
+    """Return what was asked and made, what was proved, and what a person should know; nothing of an old version."""
+    return list(told(version, version.report)) if version.report else []
+
+
+def told(version: Version, report: dict[str, Any]) -> Iterator[str]:
+    asked, got = report["asked"], version.counts
+    yield (
+        f"Asked for {spoken(version.shares)}: "
+        + ", ".join(f"{side} {asked[side]:,.0f}, made {got[side]:,}" for side in SPLITS if asked[side] or got[side])
+        + "."
+    )
+    proved, total = report["proved"], sum(got.values())
+    groups = f"{report['groups']:,} groups, the largest of {report['largest']:,}"
+    yield (
+        f"Proved by a second look at {proved['compared']:,} lines: none of the {groups}, is on two sides, and there is "
+        f"no near-duplicate (Jaccard {proved['threshold']:g}) and no equal question across."
+    )
+    if not proved["complete"]:
+        yield "So many lines say nearly the same that not every two of them were compared. Remove duplicates first."
+    if report["is_crowded"]:
+        yield (
+            f"One group holds {report['largest']:,} of {total:,} pairs, since each is like another one of it. That may "
+            "make sizes differ from those asked for. Remove duplicates, or see which texts most pairs share."
+        )
+    for name, sentence in (
+        (
+            "left_out",
+            "left out, as the group that they are in by now is on another side and a pair never changes sides",
+        ),
+        ("moved", "moved to another side by a tag"),
+    ):
+        if number := report[name]["number"]:
+            are = "pair was" if number == 1 else "pairs were"
+            yield f"{number:,} {are} {sentence}: {listed(report[name]['pairs'], number)}."
+    for file in report["kept_out"]:
+        who = f": {listed(file['pairs'], file['number'])}" if file["number"] else ""
+        yield f"{file['number']:,} {'pair asks' if file['number'] == 1 else 'pairs ask'} what {file['file']} asks{who}."
+
+
+def listed(ids: list[int], number: int) -> str:
+    """Return the numbers of pairs as a sentence names them."""
+    return ", ".join(map(str, ids[:SHOWN])) + (f" and {number - SHOWN:,} more" if number > SHOWN else "")
