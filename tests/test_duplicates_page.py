@@ -219,3 +219,28 @@ def test_below_what_was_looked_for_a_large_data_set_says_so_and_offers_to_look(
     assert "Nothing below 75 % was looked for" in page and "Look from 65 %" in page and "Resolve all" not in page
     client.post("/duplicates/look?threshold=65")
     assert "Resolve all 1 above 65 %" in text_of(client.get("/duplicates/?threshold=65"))
+
+
+def test_a_large_table_is_written_by_a_job(
+    app: Flask, client: FlaskClient, alike: list[Pair], monkeypatch: pytest.MonkeyPatch
+):
+    """It used to be written while the browser waited: minutes, for a hundred thousand pairs."""
+    small = client.get("/duplicates/report?threshold=75", buffered=True)
+    monkeypatch.setattr(page_of, "REPORTED_AT_ONCE", 2)
+    assert client.get("/duplicates/report?threshold=75").status_code == 400
+    assert 'method="post" action="/duplicates/report?threshold=75"' in client.get("/duplicates/?threshold=75").text
+    at = client.post("/duplicates/report?threshold=75").location
+    jobs.stop(app)  # once it has ended
+    download = re.search(r'href="(/duplicates/report/\d+)"', client.get(at).text)
+    assert download
+    assert client.get(download[1], buffered=True).text == small.text
+    assert len(list(csv.DictReader(io.StringIO(small.text)))) == 3
+
+
+def test_a_table_that_is_gone_is_said_to_be(app: Flask, client: FlaskClient, alike: list[Pair]):
+    at = client.post("/duplicates/report").location
+    jobs.stop(app)
+    for file in (Path(app.config["CURATOR_HOME"]) / duplicates.FOLDER).glob("*.csv"):
+        file.unlink()
+    answer = client.get(f"/duplicates/report/{at.rpartition('/')[2]}")
+    assert answer.status_code == 404 and "no longer here" in text_of(answer)

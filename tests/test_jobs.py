@@ -299,6 +299,7 @@ def test_a_large_file_that_can_not_be_read_says_why(app, client, small_is_large)
     ended(app, jobs.get(app, 1))
     answer = client.get(client.get(place).location)
     assert answer.status_code == 400 and "has no column for the question" in answer.text
+    assert "Say which it is below." in answer.text and "--map" not in answer.text
 
 
 def test_the_page_of_a_job_needs_no_script(app, client, kind):

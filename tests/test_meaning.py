@@ -292,5 +292,30 @@ def test_a_job_whose_model_is_not_there_fails_with_its_sentence(app, faq, home):
     assert (job.state, job.error) == ("failed", "The model ./nowhere is not a folder with a model in it.")
 
 
+def test_a_job_without_a_hub_names_the_setting_and_no_option_of_a_command(app, faq, home, monkeypatch):
+    def unreachable(*_):
+        raise UserError("The hub can't be reached. Name the folder of a model that is here with --model FOLDER.")
+
+    monkeypatch.setattr("curator.vectors.embedding.run_trainer", unreachable)
+    job = ended(app, jobs.start(app, "find meaning", "ada", "Look", home=str(home), asked={"model": "far"}).id)
+    assert job.error.endswith("Name the folder of a model that is here in the setting CURATOR_MEANING_MODEL.")
+
+
+def test_the_vectors_of_what_nobody_says_any_longer_are_dropped(session, faq, known):
+    """They used to stay for ever. What is edited has a new vector, and that of its old text goes."""
+    old = f"{LOAN_AGAIN[0]}\n{LOAN_AGAIN[1]}"
+    store = vectors.Store(known)
+    assert store.missing(MODEL, [old]) == []
+    pairs.edit(session, faq[1].id, {"answer": "For three weeks, and renew it twice."}, revision=1, by="ada")
+    duplicates.search_meaning(session, known, MODEL)
+    assert store.missing(MODEL, [old, DOGS[0], f"{DOGS[0]}\n{DOGS[1]}"]) == [old]
+
+
+def test_what_an_index_proposed_is_not_called_complete(session, faq, known, no_model, monkeypatch):
+    assert duplicates.search_meaning(session, known, MODEL).bounded == ""
+    monkeypatch.setattr(vectors, "EXACT_UP_TO", 5)
+    assert "an index proposes which to compare" in duplicates.search_meaning(session, known, MODEL).bounded
+
+
 def test_no_torch_comes_into_this_process():
     assert Path(vectors.__file__).exists() and "sentence_transformers" not in sys.modules

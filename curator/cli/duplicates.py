@@ -195,8 +195,8 @@ def in_database(
     alike = f"of one meaning from a cosine of {lowest:g} on" if semantic else f"alike from {lowest:g} on"
     clusters = len(result) if isinstance(result, list) else result
     say(f"{count_of(clusters, 'cluster')} in {count_of(findings.compared)}, {alike}.")
-    if not findings.complete:
-        say(NEAREST_ONLY)
+    if findings.bounded:
+        say(findings.bounded)
     if report:
         say(f"Every pair of them is in {report}.")
     if would:

@@ -9,7 +9,7 @@ of the pairs after a search, and `against` looks for what a file says. `reading`
 from curator.duplicates.against import Match, search_against
 from curator.duplicates.clusters import PINNED, Cluster, Clusters, Member, Star, clusters, each_cluster
 from curator.duplicates.dismissing import dismiss, dismissed, take_back
-from curator.duplicates.findings import Bar, Findings, forget_old, histogram, is_stale, keep, kept
+from curator.duplicates.findings import FOLDER, Bar, Findings, forget_old, histogram, is_stale, keep, kept
 from curator.duplicates.meaning import SAME, search_meaning
 from curator.duplicates.near import REVIEW, Near, find_many, find_near
 from curator.duplicates.report import COLUMNS, MATCHED, matched, report
@@ -35,7 +35,7 @@ from curator.duplicates.searching import (
 from curator.duplicates.since import MOST_CHANGED, changed_since, open_clusters, without_gone
 
 __all__ = [
-    "AUTOMATIC", "COLUMNS", "FIELDS", "KINDS", "MATCHED", "MOST_CHANGED", "PINNED", "REVIEW", "SAME",
+    "AUTOMATIC", "COLUMNS", "FIELDS", "FOLDER", "KINDS", "MATCHED", "MOST_CHANGED", "PINNED", "REVIEW", "SAME",
     "SHINGLE", "Above", "Bar", "Cluster", "Clusters", "Counted", "Findings", "Going", "Match", "Member", "Near", "Star",
     "above", "changed_since", "clusters", "count_above", "counted_above", "dismiss", "dismissed", "each_cluster",
     "find_many", "find_near", "forget_old", "histogram", "is_stale", "judge", "keep", "kept", "matched",

@@ -51,7 +51,7 @@ class Findings:
     threshold: float  # nothing below was looked for
     changeset_id: int  # the newest when the pairs were read
     compared: int  # pairs that were read
-    complete: bool
+    complete: bool  # every two were compared; if not, `bounded` says which were
     at: datetime
     seconds: float
     ids: Any  # int64
@@ -71,6 +71,18 @@ class Findings:
     def key(self) -> str:
         """What was asked, as one word."""
         return key_of(self.kind, self.dataset, self.field, self.shingle, self.across, self.measure, self.model)
+
+    @property
+    def bounded(self) -> str:
+        """What was left out of the comparison, in a sentence; nothing where every two were compared."""
+        if self.complete:
+            return ""
+        if self.measure == "cosine":
+            return "Above 100,000 texts an index proposes which to compare: when measured, it missed 4 of 10,000."
+        return (
+            "So many pairs say nearly the same that each was compared with the nearest only. When these are decided, "
+            "look again."
+        )
 
     def similar(self, threshold: float) -> minhash.Similar:
         """Return what is at least that similar."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
@@ -64,11 +64,13 @@ def search_meaning(
     # What follows may take hours: a snapshot held that long would make the database grow with every write.
     told = list(chain.from_iterable(texts for _, texts in read))
     spoken = list(chain.from_iterable(told)) if field == "both" else told
-    vectors.embed(store, spoken, known_as, lambda done, total: on_progress(done, total, "Embedding"))
+    made = vectors.embed(store, spoken, known_as, lambda done, total: on_progress(done, total, "Embedding"))
     parts = [
         (np.array(ids, np.int64), compare(vectors_of(store, known_as, texts, field), threshold, on_progress))
         for ids, texts in read
     ]
+    if made.texts:  # so there may be as many that nobody says any longer
+        store.forget_all_but(every_text(session))
     ids, similar, compared = joined(parts)
     if across and dataset:
         with reading.snapshot(session):
@@ -77,8 +79,9 @@ def search_meaning(
     where = np.searchsorted(everyone, ids)
     return Findings(
         kind="duplicates", dataset=dataset, field=field, shingle="", across=across, threshold=threshold,
-        changeset_id=newest, compared=compared, complete=True, at=now(), seconds=time.monotonic() - began, ids=ids,
-        prints=prints[where], weights=weights[where], left=similar.left, right=similar.right,
+        changeset_id=newest, compared=compared, complete=similar.complete, at=now(),
+        seconds=time.monotonic() - began, ids=ids, prints=prints[where], weights=weights[where],
+        left=similar.left, right=similar.right,
         similarity=similar.jaccard, copy_of=similar.copy_of, elsewhere=similar.jaccard[:0], measure="cosine",
         model=model,
     )  # fmt: skip
@@ -99,6 +102,14 @@ def read_texts(
     return ids, texts
 
 
+def every_text(session: Session) -> Iterator[str]:
+    """Yield what the vectors may be of: the question, the answer, and both as one, of each pair outside the trash."""
+    with reading.snapshot(session):
+        for field in ("question", "answer", "pair"):
+            for rows in reading.texts(session, field, None):
+                yield from (as_text(text) for _, text in rows)
+
+
 def vectors_of(store: Any, model: str, texts: Sequence[Any], field: str) -> list[Any]:
     """Return the unit vectors of texts, or of questions and of answers, a row for each; zeros for what is blank."""
     import numpy as np
@@ -117,7 +128,10 @@ def vectors_of(store: Any, model: str, texts: Sequence[Any], field: str) -> list
 
 
 def compare(columns: Sequence[Any], threshold: float, on_progress: Progress) -> minhash.Similar:
-    """Return what is near by the least cosine of its columns; the cosine stands where Jaccard usually does."""
+    """Return what is near by the least cosine of its columns; the cosine stands where Jaccard usually does.
+
+    Not `complete` where an index proposed what to compare, since it misses some.
+    """
     import numpy as np
 
     from curator import vectors
@@ -133,4 +147,5 @@ def compare(columns: Sequence[Any], threshold: float, on_progress: Progress) -> 
         cosine[(copy_of[right] == left) & (cosine > 0)] = 1.0
         chosen = cosine >= threshold
         left, right, cosine = left[chosen], right[chosen], cosine[chosen]
-    return minhash.Similar(left, right, cosine, copy_of, complete=True)
+    distinct = int(np.count_nonzero(copy_of == np.arange(len(copy_of))))
+    return minhash.Similar(left, right, cosine, copy_of, complete=distinct <= vectors.EXACT_UP_TO)

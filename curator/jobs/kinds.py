@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from curator import duplicates, imports, neighbours
+from curator import duplicates, exports, formats, imports, neighbours
 from curator.errors import UserError
 
 Progress = Callable[..., None]  # told how much is done, of how much, and what; what it raises ends the work
@@ -63,7 +64,10 @@ def find_meaning(
     session: Session, by: str, on_progress: Progress, *, home: str, asked: dict[str, Any], **_: Any
 ) -> dict[str, Any]:
     """Search for what says the same in other words; `asked` is what `duplicates.search_meaning` takes."""
-    findings = duplicates.search_meaning(session, Path(home), **asked, on_progress=on_progress)
+    try:
+        findings = duplicates.search_meaning(session, Path(home), **asked, on_progress=on_progress)
+    except UserError as error:  # who reads it presses buttons, and has no --model
+        raise UserError(str(error).replace("with --model FOLDER", "in the setting CURATOR_MEANING_MODEL")) from error
     return keep_findings(session, findings, home, on_progress, "mean nearly the same as another one")
 
 
@@ -95,6 +99,27 @@ def resolve_duplicates(
     return {"told": told, "changeset": changeset.id, "dataset": findings.dataset}
 
 
+def report_duplicates(
+    session: Session, by: str, on_progress: Progress, *, home: str, asked: dict[str, Any], threshold: float, **_: Any
+) -> dict[str, Any]:
+    """Write the table of what the last search found into CURATOR_HOME; `asked` as in `duplicates.kept`."""
+    findings = duplicates.kept(Path(home), **asked)
+    if findings is None:
+        raise UserError("What was found is no longer here. Search again.")
+    would = None
+    if findings.kind == "duplicates":
+        would = duplicates.above(session, findings, max(threshold, findings.threshold), on_progress)
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for number, row in enumerate(duplicates.report(session, findings, would), 1):
+            on_progress(number, len(findings.ids), "Writing")
+            yield row
+
+    name = f"{findings.key}-{secrets.token_hex(8)}.csv"
+    exports.write_file(formats.encode(rows(), "csv", duplicates.COLUMNS), Path(home) / duplicates.FOLDER / name)
+    return {"told": f"The table of {len(findings.ids):,} pairs is written.", "report": name, "kind": findings.kind}
+
+
 def build_index(session: Session, by: str, on_progress: Progress, **_: Any) -> dict[str, Any]:
     """Build the index of near-duplicates anew."""
     return {"told": f"{neighbours.rebuild(session, on_progress):,} pairs are in the index of near-duplicates."}
@@ -103,5 +128,5 @@ def build_index(session: Session, by: str, on_progress: Progress, **_: Any) -> d
 KINDS: dict[str, Callable[..., dict[str, Any]]] = {
     "look": look_at_file, "import": import_file,
     "find duplicates": find_duplicates, "find meaning": find_meaning, "resolve duplicates": resolve_duplicates,
-    "build index": build_index,
+    "report duplicates": report_duplicates, "build index": build_index,
 }  # fmt: skip

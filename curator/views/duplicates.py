@@ -21,6 +21,7 @@ SHOWN = 25  # clusters on a page
 AT_SIGHT = 5_000  # pairs that are searched when the page is opened: a quarter of a second
 AT_ONCE = 30_000  # pairs that are searched while the browser waits: two seconds; beyond, it is a job
 COUNTED_AT_ONCE = 3_000  # similar pairs whose surplus is counted with the page: beyond, the page comes first
+REPORTED_AT_ONCE = 20_000  # pairs whose table is written while the browser waits: five seconds
 RESOLVED_AT_ONCE = 2_000  # pairs that are trashed while the browser waits
 LOWEST, HIGHEST = 60, 100
 
@@ -169,6 +170,7 @@ def index() -> str:
         histogram=histogram(asked, findings),
         would=would_go(findings, threshold),
         at_once=RESOLVED_AT_ONCE,
+        reported_at_once=REPORTED_AT_ONCE,
     )
 
 
@@ -262,14 +264,37 @@ def take_back() -> Response:
 
 @bp.get("/report")
 def report() -> Response:
-    """Send every pair that is like another one as a table, with what would become of it."""
+    """Send every pair that is like another one as a table, with what would become of it. Of few, see `write_report`."""
     asked = question()
     findings, session = found(asked), door.session()
+    if len(findings.ids) > REPORTED_AT_ONCE:
+        raise UserError(f"A table of {len(findings.ids):,} pairs is written by a job. Press Report above the clusters.")
     would = None
     if asked.kind == "duplicates":
         would = duplicates.above(session, findings, max(asked.threshold, findings.threshold))
     rows = duplicates.report(session, findings, would)
     return door.download(formats.encode(rows, "csv", duplicates.COLUMNS), f"{asked.kind}.csv")
+
+
+@bp.post("/report")
+def write_report() -> Response:
+    """Write the same table by a job."""
+    asked = question()
+    job = jobs.start(
+        current_app, "report duplicates", door.who(), f"Write the table of {asked.kind}",
+        home=str(home()), asked=asked.kept, threshold=asked.threshold,
+    )  # fmt: skip
+    return door.go(url_for("jobs.show", job_id=job.id))
+
+
+@bp.get("/report/<int:job_id>")
+def written_report(job_id: int) -> Response:
+    """Send the table that a job wrote."""
+    result = jobs.get(current_app, job_id).result
+    path = home() / duplicates.FOLDER / str(result.get("report") or "none")
+    if not path.is_file():
+        raise NotFound("This table is no longer here. Write it again from the page of duplicates.")
+    return door.attached(path.open("rb"), f"{result['kind']}.csv")
 
 
 def home() -> Path:

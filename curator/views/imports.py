@@ -85,6 +85,8 @@ def show(
     }  # fmt: skip
     if isinstance(plan, str):
         headers = headers_of(path, reading)
+        # The form below has what a command has as --map.
+        plan = re.sub(r"(Say which (?:it is|they are)) with: --map .*$|(Name them) with --map\.$", below, plan)
         return render_template("imports/unread.html", error=plan, headers=headers, **context), 400
     words = ["flask", "import", path.name, "--dataset", reading["dataset"]]
     words += [word for what, column in reading["mapping"].items() for word in ("--map", f"{what}={column}")]
@@ -94,6 +96,10 @@ def show(
     words += ["--ids", reading["ids"]] if reading["ids"] else []
     words += ["--rejects", rejects_name(path, plan["kind"])] if plan["refused"] else []
     return render_template("imports/preview.html", plan=plan, shell=door.command(*words), **context)
+
+
+def below(found: re.Match[str]) -> str:
+    return f"{found[1] or found[2]} below."
 
 
 @bp.get("/<token>/rejects")

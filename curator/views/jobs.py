@@ -55,7 +55,8 @@ def place_of(job: Job) -> str:
 @bp.app_template_global()
 def counted_in(job: Job) -> str:
     """Return what the figures of a job count."""
-    return "pairs" if job.kind in ("find duplicates", "resolve duplicates", "build index") else "rows"
+    of_pairs = ("find duplicates", "resolve duplicates", "report duplicates", "build index")
+    return "pairs" if job.kind in of_pairs else "rows"
 
 
 @bp.app_template_global()
