@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
@@ -63,6 +66,57 @@ def loss_curve(metrics: Sequence[Mapping[str, Any]], title: str) -> Markup:
         },
     }  # fmt: skip
     return figure(spec, title, spoken)
+
+
+class Bar(NamedTuple):
+    """A bar: what stands below it, how high it is, the same in words, and what opens when it is pressed."""
+
+    label: str
+    number: int
+    said: str
+    href: str = ""
+    series: str = ""
+
+
+def bars(some: Sequence[Bar], title: str, unit: str) -> Markup:
+    """Draw bars that are links, side by side where they are of several series. Empty markup without any."""
+    if not any(bar.number for bar in some):
+        return Markup("")
+    series = list(dict.fromkeys(bar.series for bar in some))
+    highest = max(some, key=lambda bar: bar.number)
+    values = [bar._asdict() | {"href": f"{NOWHERE}{bar.href}" if bar.href else None} for bar in some]
+    encoding: dict[str, Any] = {
+        "x": {
+            "field": "label", "type": "ordinal", "sort": None, "title": unit,
+            "axis": {"labelAngle": 0, "labelOverlap": "greedy", "labelSeparation": 6, "titleFontWeight": "normal"},
+        },
+        "y": {"field": "number", "type": "quantitative", "title": None, "axis": {"tickCount": 3, "format": "~s"}},
+        "href": {"field": "href"},
+        "description": {"field": "said"},
+    }  # fmt: skip
+    if len(series) > 1:
+        encoding["xOffset"] = {"field": "series", "sort": series}
+        encoding["color"] = {
+            "field": "series", "type": "nominal", "title": None, "sort": series,
+            "scale": {"domain": series, "range": [ACCENT, SECOND]}, "legend": {"orient": "top"},
+        }  # fmt: skip
+    spec = {
+        "width": 400, "height": 130, "data": {"values": values}, "mark": {"type": "bar", "color": ACCENT},
+        "encoding": encoding,
+    }  # fmt: skip
+    drawn = once_drawn(json.dumps(spec), title, f"The most: {highest.said}.")
+    return Markup(drawn)
+
+
+NOWHERE = "https://curator.invalid"  # Vega puts an address of its own before a path
+LINK = re.compile(rf'<a xlink:href="{NOWHERE}([^"]*)"><path aria-label="([^"]*)"')
+
+
+@lru_cache(64)
+def once_drawn(spec: str, title: str, description: str) -> str:
+    """Draw bars, and give each link its name and its tip; drawing takes a twentieth of a second."""
+    svg = str(figure(json.loads(spec), title, description)).replace('role="img"', 'role="group"', 1)
+    return LINK.sub(r'<a href="\1" aria-label="\2"><title>\2</title><path aria-hidden="true"', svg)
 
 
 class Column(NamedTuple):

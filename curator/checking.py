@@ -195,9 +195,8 @@ def relate(session: Session, keys: Iterable[int]) -> None:
 def single_out(session: Session, pair_ids: Sequence[int]) -> None:
     """Take away what was said of pairs beside others, but for what a search for near-duplicates said."""
     for some in in_slices(pair_ids, 5 * AT_ONCE):
-        session.execute(sa.text(
-            f"DELETE FROM pair_flag WHERE pair_id IN ({numbers(some)}) AND flag IN {BETWEEN} AND detail NOT LIKE :nearly"
-        ), {"nearly": f"{NEARLY}%"})  # fmt: skip
+        gone = f"DELETE FROM pair_flag WHERE pair_id IN ({numbers(some)}) AND flag IN {BETWEEN}"
+        session.execute(sa.text(f"{gone} AND detail NOT LIKE :nearly"), {"nearly": f"{NEARLY}%"})
 
 
 def between(rows: Iterable[Sequence[int]]) -> Iterator[tuple[int, str, str]]:

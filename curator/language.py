@@ -47,10 +47,10 @@ def language_of(text: str) -> str:
     # Thai and Hindi write vowels with marks, which are no letters.
     if letters < 0.5 * (len(begins) - begins.count(" ")):
         return ""
+    if is_ascii and letters >= LEAST_LETTERS / 2 and is_english(begins):
+        return "en"
     if letters < LEAST_LETTERS and (is_ascii or len(SIGNS.findall(begins)) < LEAST_SIGNS):
         return ""
-    if is_ascii and is_english(begins):
-        return "en"
     name, sure = detector().classify(begins)
     is_latin = is_ascii or name in LATIN
     return AS.get(name, name) if sure >= (SURE if is_latin else SURE_OF_SCRIPT) else ""

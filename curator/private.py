@@ -24,6 +24,7 @@ PHONE = re.compile(
     r"|(?:1[ .-])?(?:\(\d{3}\) ?|\d{3}[ .-])\d{3}[ .-]\d{4})(?![\w-]|\.\d|[ .-]\d)"
 )
 CARD = re.compile(r"(?<![\w.,-])[2-6]\d{3}(?:(?: \d{4}){3}|(?:-\d{4}){3}|\d{9,15}| \d{6} \d{5})(?![\w-]|[.,]\d)")
+NUMBER = re.compile(r"\d[ \d.()-]{6}")
 FOURS = re.compile(r"\d{4}[ -]?\d{4}|\d{4} \d{6}")
 DIGITS = re.compile(r"\d{3}\)?[ .-]\d{3}[ .-]\d{4}|\+\d")
 ADDRESS = re.compile(r"(?<![\w.-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)")
@@ -57,7 +58,8 @@ class Span(NamedTuple):
 def find_private(text: str) -> list[Span]:
     """Return what is private in a text, in reading order, nothing twice. Checksums are counted where there are any."""
     found: list[Span] = []
-    for look in LOOKS:
+    # Most texts hold no number as long as any of these: one look for it spares four.
+    for look in LOOKS if NUMBER.search(text) else WITHOUT_NUMBERS:
         for span in look(text):
             if not any(span.start < other.end and other.start < span.end for other in found):
                 found.append(span)
@@ -153,3 +155,4 @@ def phones(text: str) -> Iterator[Span]:
 
 # What comes first wins where two overlap.
 LOOKS: tuple[Callable[[str], Iterator[Span]], ...] = (keys, emails, ibans, cards, addresses, phones)
+WITHOUT_NUMBERS = LOOKS[:2]

@@ -127,7 +127,10 @@ def test_rows_are_looked_at_in_processes_and_found_the_same(session, write, monk
 
 def test_the_language_of_most_of_a_data_set_is_told_by_a_pass(session, write):
     english = [
-        (f"When does the library open on day {n}?", f"It opens at nine and it closes at seven, as on day {n}.")
+        (
+            f"When does the library open on day {n}?",
+            f"It opens at nine in the morning and it closes at seven, as on day {n}.",
+        )
         for n in range(30)
     ]
     german = [("Wann öffnet die Bibliothek am Sonntag?", "Am Sonntag bleibt die Bibliothek leider geschlossen.")]

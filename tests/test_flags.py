@@ -43,6 +43,11 @@ def found(question, answer, system="", history=(), rules=RULES):
             "Sie können die Adresse in Ihrem Konto unter Bestellungen selbst ändern.",
             "language",
         ),
+        (
+            "How can I pay for it and for the rest?",
+            "Sie können mit Karte zahlen, oder Sie überweisen den Betrag innerhalb von 14 Tagen.",
+            "language",
+        ),
         ("Whom do I ask?", "Write to maria.lopez@stadtbibliothek.de", "private"),
         ("Whom do I call?", "Call (212) 867-4309 or +44 20 7946 0958.", "private"),
         ("Which card?", "It was 4539 1488 0343 6467, I think.", "private"),

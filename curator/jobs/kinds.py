@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from curator import duplicates, exports, formats, imports, neighbours
+from curator import duplicates, exports, formats, imports, neighbours, quality
 from curator.errors import UserError
 
 Progress = Callable[..., None]  # told how much is done, of how much, and what; what it raises ends the work
@@ -125,8 +125,19 @@ def build_index(session: Session, by: str, on_progress: Progress, **_: Any) -> d
     return {"told": f"{neighbours.rebuild(session, on_progress):,} pairs are in the index of near-duplicates."}
 
 
+def check(
+    session: Session, by: str, on_progress: Progress, *, home: str, context: int, tokenizer: str, **_: Any
+) -> dict[str, Any]:
+    """Bring the flags up to date, and count what the statistics show, so that their page needs not."""
+    rules = quality.rules_of(context, tokenizer)
+    done = quality.check(session, rules, Path(home), on_progress=on_progress)
+    quality.statistics(session, None, rules)
+    flagged = quality.flagged(session).pairs
+    return {"told": f"Looked at {done.looked_at:,} pairs; {flagged:,} have a flag."}
+
+
 KINDS: dict[str, Callable[..., dict[str, Any]]] = {
     "look": look_at_file, "import": import_file,
     "find duplicates": find_duplicates, "find meaning": find_meaning, "resolve duplicates": resolve_duplicates,
-    "report duplicates": report_duplicates, "build index": build_index,
+    "report duplicates": report_duplicates, "build index": build_index, "check": check,
 }  # fmt: skip

@@ -16,7 +16,7 @@ from curator.checking import COLUMNS, State
 from curator.errors import UserError
 from curator.flags import BETWEEN, Rules
 from curator.language import language_of
-from curator.models import Changeset, Pair, writing
+from curator.models import Changeset, Pair, Revision, writing
 from curator.quality import nearly
 from curator.quality.workers import looked_at
 
@@ -85,6 +85,10 @@ def begin(session: Session, rules: Rules, everything: bool = False) -> State:
     """Write down what a pass is about to look at, and return it; `after` is None where there is nothing."""
     stands = checking.state(session)
     main = languages(session, stands.rules.main if stands else {})
+    learned = [int(name) for name, language in main.items() if language and stands and name not in stands.rules.main]
+    everything = everything or any(
+        began(session, dataset_id) <= stands.changeset_id for dataset_id in learned if stands
+    )
     with writing(session):
         stands = checking.state(session, hold=True)
         newest = session.scalar(sa.select(sa.func.max(Changeset.id))) or 0
@@ -97,6 +101,13 @@ def begin(session: Session, rules: Rules, everything: bool = False) -> State:
             return stands
         checking.set_state(session, stands)
     return stands
+
+
+def began(session: Session, dataset_id: int) -> int:
+    """Return the change that added the first pair of a data set: if it is checked, nobody knew the language then."""
+    first = sa.select(sa.func.min(Pair.id)).where(Pair.dataset_id == dataset_id).scalar_subquery()
+    added = sa.select(Revision.changeset_id).where(Revision.pair_id == first, Revision.number == 1)
+    return session.scalar(added) or 0
 
 
 def languages(session: Session, known: Any) -> dict[str, str]:
@@ -121,7 +132,7 @@ def languages(session: Session, known: Any) -> dict[str, str]:
         rows = session.execute(
             sa.select(Pair.answer).where(Pair.id.in_(places), Pair.dataset_id == dataset_id, ~Pair.trashed)
         )
-        told = Counter(name for (answer,) in rows if (name := language_of(answer)))
+        told = Counter(code for (answer,) in rows if (code := language_of(answer)))
         if told.total() >= LEAST_SAMPLE:
             language, number = told.most_common(1)[0]
             found[name] = language if number >= LEAST_SHARE * told.total() else ""

@@ -178,3 +178,8 @@ def attached(file: IO[bytes], name: str) -> Response:
     response = flask.send_file(file, mimetype=kind, as_attachment=True, download_name=name)
     response.content_length = size
     return response
+
+
+def home() -> Path:
+    """Return CURATOR_HOME."""
+    return Path(flask.current_app.config["CURATOR_HOME"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 from flask import Blueprint, current_app, request
 from werkzeug.wrappers import Response
 
-from curator import duplicates, jobs, queue, reviews, runs, search, text, versions
+from curator import duplicates, jobs, quality, queue, reviews, runs, search, text, versions
 from curator.errors import NotFound
+from curator.flags import Flag
+from curator.models import Pair
 from curator.search import Selection
 from curator.views import door
 from curator.words import STATUSES
@@ -63,6 +66,12 @@ class Rail:
     def unrated(self) -> int:
         rated, total = reviews.progress(door.session(), door.who())
         return total - rated
+
+
+@bp.app_template_global()
+def flags_on(some: Sequence[Pair]) -> dict[int, list[tuple[Flag, str]]]:
+    """Return the flags of some pairs by their ids, for the chips on them."""
+    return quality.flags_of(door.session(), [pair.id for pair in some])
 
 
 def chosen_theme() -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flask import Blueprint, current_app, render_template, url_for
 
-from curator import duplicates, history, reviews, runs, search, versions
+from curator import duplicates, history, quality, reviews, runs, search, versions
 from curator.search import Selection
 from curator.views import door
 
@@ -61,6 +61,11 @@ def clean() -> Station:
         more = "Each is kept as one pair, with the tags and notes of all."
         true = f"{door.plural(found, 'cluster')} above {100 * duplicates.AUTOMATIC:.0f} %"
         return Station("clean", "Clean", true, more, "Resolve them", url_for("duplicates.index"), True)
+    flagged = quality.flagged(door.session(), door.dataset()).pairs
+    if flagged:
+        more = "Cut off, refused, private, in another language: see what and why."
+        true = f"{door.plural(flagged)} flagged"
+        return Station("check", "Clean", true, more, "Check them", url_for("quality.index"), False)
     acts = [c for c in history.recent(door.session()) if c.action in ("cleaned", "merged duplicates")]
     if not acts:
         true, more = "Not cleaned yet", "Near-duplicates, HTML and boilerplate are found for you to judge."

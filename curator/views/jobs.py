@@ -55,8 +55,7 @@ def place_of(job: Job) -> str:
 @bp.app_template_global()
 def counted_in(job: Job) -> str:
     """Return what the figures of a job count."""
-    of_pairs = ("find duplicates", "resolve duplicates", "report duplicates", "build index")
-    return "pairs" if job.kind in of_pairs else "rows"
+    return "rows" if job.kind in ("look", "import") else "pairs"
 
 
 @bp.app_template_global()
