@@ -2,12 +2,13 @@
 
 import json
 import random
+import time
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from curator import cleaning, create_app, database, exports, history, pairs, versions
+from curator import cleaning, create_app, database, exports, history, jobs, pairs, versions
 from curator.errors import Conflict, NotFound, UserError
 from curator.models import Line, VersionLine, writing
 from curator.search import Selection
@@ -470,3 +471,72 @@ def test_small_strata_hand_on_what_they_can_not_fill():
 def test_a_split_that_would_be_empty_gets_the_smallest_group():
     found = held(12, [10, 1, 1])
     assert found.tolist() in ([0, 1, 2], [0, 2, 1])
+
+
+# Two versions side by side.
+
+
+@pytest.fixture
+def two_versions(session, fifty, make_pair):
+    """Version 1 of fifty pairs, and version 2: one came, one went, one was edited."""
+    versions.freeze(session, Selection(), by="ada")
+    pairs.edit(session, fifty[4].id, {"answer": "Answer number four."}, revision=1, by="ada")
+    pairs.trash(session, [fifty[9].id], "ada")
+    make_pair("A new one?", "Entirely.", tags=["Loans"])
+    versions.freeze(session, Selection(), by="ada")
+
+
+def test_two_versions_are_compared_pair_by_pair(session, two_versions):
+    found = versions.compare(session, 1, 2)
+    assert (found.added, found.removed, found.changed, found.moved) == (1, 1, 1, 0)
+    assert [row.pair_id for kind in ("added", "removed", "changed") for row in found.rows[kind]] == [51, 10, 5]
+    ((role, parts),) = found.rows["changed"][0].diffs()
+    assert role == "assistant" and ("delete", "4") in parts and ("insert", "four") in parts
+    assert [sum(bar[version] for bar in found.lengths) for version in (1, 2)] == [50, 50]
+    assert found.tags == [("Loans", 0, 1)]
+
+
+def test_a_pair_that_a_tag_moved_is_named(session, fifty, runner):
+    versions.freeze(session, Selection(), by="ada")
+    moved = next(i for i, side in sides(session, 1).items() if side == "train")
+    pairs.edit(session, moved, {"tags": ["split:test"]}, revision=1, by="ada")
+    versions.freeze(session, Selection(), by="ada")
+    found = versions.compare(session, 1, 2)
+    assert (found.moved, found.rows["moved"][0].pair_id) == (1, moved)
+    assert f"pair {moved}, train to test" in runner.invoke(args=["versions", "compare", "1", "2"]).stdout
+
+
+def test_a_version_is_not_compared_with_itself_or_with_none(session, two_versions):
+    with pytest.raises(UserError, match="Version 1 is the same as itself"):
+        versions.compare(session, 1, 1)
+    with pytest.raises(NotFound, match="There is no version 9"):
+        versions.compare(session, 1, 9)
+
+
+# The pages.
+
+
+def test_the_page_of_a_version_says_what_was_proved(client, session, fifty):
+    versions.freeze(session, Selection(), by="ada")
+    assert "Proved by a second look at 50 lines" in client.get("/versions/1").text
+
+
+def test_the_page_beside_another_shows_each_change_word_by_word(client, two_versions):
+    page = client.get("/versions/compare?old=1&new=2").text
+    assert "<del>4</del><ins>four</ins>" in page and "Pair 51" in page and "Loans" in page
+    assert client.get("/versions/compare?old=1&new=7").status_code == 404
+    assert client.get("/versions/compare?old=one&new=2").status_code == 400
+
+
+def test_a_large_selection_is_frozen_by_a_job(client, app, session, fifty, monkeypatch):
+    monkeypatch.setattr("curator.views.versions.LARGE", 10)
+    form = {"train": "rest", "validation": "5", "test": "5", "seed": "3", "stratify": "tag"}
+    answer = client.post("/versions/", data=form)
+    job_id = int(answer.location.rpartition("/")[2])
+    until = time.monotonic() + 60
+    while jobs.get(app, job_id).state in jobs.AT_WORK and time.monotonic() < until:
+        time.sleep(0.05)
+    page = client.get(answer.location).text
+    assert "Froze version 1: 50 lines." in page and "Show version 1" in page
+    session.rollback()
+    assert versions.get(session, 1).counts == {"train": 40, "validation": 5, "test": 5}

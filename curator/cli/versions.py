@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from curator.cli.door import as_json, count_of, progress, say, selecting, selection_of, stoppable, who, with_session
+from curator.cli.door import (
+    as_json,
+    count_of,
+    progress,
+    say,
+    selecting,
+    selection_of,
+    shortened,
+    stoppable,
+    who,
+    with_session,
+)
 from curator.words import SPLITS
 
 if TYPE_CHECKING:  # a command imports what it needs when it runs: `flask --help` is quick
@@ -156,6 +167,37 @@ def check(session: Session, number: int, json_: bool) -> None:
             f"Version {number} holds: {count_of(found.lines, 'line')} as they were frozen, and no near-duplicate "
             "and no equal question on two sides."
         )
+
+
+@versions.command()
+@click.argument("old", type=int)
+@click.argument("new", type=int)
+@click.option("--json", "json_", is_flag=True, help="The numbers as JSON.")
+@with_session
+def compare(session: Session, old: int, new: int, json_: bool) -> None:
+    """Show what was added, removed, changed and moved between two versions.
+
+    Example: flask versions compare 1 2
+    """
+    from curator import versions as noun
+
+    found = noun.compare(session, old, new, shown=5)
+    numbers = {kind: getattr(found, kind) for kind in ("added", "removed", "changed", "moved")}
+    if json_:
+        counts = {"old": found.old.counts, "new": found.new.counts}
+        as_json(numbers | counts | {"answer lengths": found.lengths, "tags": found.tags})
+        return
+    for side in SPLITS:
+        click.echo(f"{side:<11} {found.old.counts.get(side, 0):>11,} {found.new.counts.get(side, 0):>11,}")
+    for kind, number in numbers.items():
+        click.echo(f"{kind:<11} {number:>11,}")
+        for row in found.rows[kind]:
+            where = f", {row.old_side} to {row.new_side}" if kind == "moved" else ""
+            chat = row.new or row.old or []
+            click.echo(f"  pair {row.pair_id}{where}: {shortened(chat[-2]['content'])}")
+            for role, parts in row.diffs() if kind == "changed" else ():
+                marks = {"delete": "[-{}-]", "insert": "{{+{}+}}", "same": "{}"}
+                click.echo(f"    {role}: {shortened(''.join(marks[op].format(part) for op, part in parts), 200)}")
 
 
 def spoken_counts(version: Any) -> str:

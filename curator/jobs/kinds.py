@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy.orm import Session
+from werkzeug.datastructures import MultiDict
 
-from curator import duplicates, exports, formats, imports, neighbours, quality
+from curator import duplicates, exports, formats, imports, neighbours, quality, versions
 from curator.errors import UserError
+from curator.search import Selection
 
 Progress = Callable[..., None]  # told how much is done, of how much, and what; what it raises ends the work
 
@@ -136,8 +138,19 @@ def check(
     return {"told": f"Looked at {done.looked_at:,} pairs; {flagged:,} have a flag."}
 
 
+def freeze(
+    session: Session, by: str, on_progress: Progress, *, selection: dict[str, Any], asked: dict[str, Any], **_: Any
+) -> dict[str, Any]:
+    """Freeze a version; `selection` as `Selection.to_args` gives it, `asked` what `versions.freeze` takes."""
+    chosen = Selection.from_args(MultiDict(selection))
+    version, is_new = versions.freeze(session, chosen, by=by, **asked, on_progress=on_progress)
+    lines = f"{sum(version.counts.values()):,} lines"
+    told = f"Froze version {version.id}: {lines}." if is_new else f"Nothing differs from version {version.id}."
+    return {"told": told, "version": version.id}
+
+
 KINDS: dict[str, Callable[..., dict[str, Any]]] = {
     "look": look_at_file, "import": import_file,
     "find duplicates": find_duplicates, "find meaning": find_meaning, "resolve duplicates": resolve_duplicates,
-    "report duplicates": report_duplicates, "build index": build_index, "check": check,
+    "report duplicates": report_duplicates, "build index": build_index, "check": check, "freeze": freeze,
 }  # fmt: skip

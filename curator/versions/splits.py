@@ -98,7 +98,7 @@ def deal(groups: Any, strata: Any, marks: Any, filled: Any, wanted: list[float])
         room = [left + part * size - n for left, part, n in zip(room, parts, there, strict=True)]
         for group, pairs in zip(some.tolist(), groups[some].tolist(), strict=True):
             # A held-out side takes a group that brings it nearer to its size.
-            side = next((side for side in HELD_OUT if pairs / 2 <= room[side]), TRAIN)
+            side = next((side for side in HELD_OUT if pairs / 2 < room[side]), TRAIN)
             room[side] -= pairs
             sides[group] = side
     fill_empty(sides, groups, marks, filled, wanted)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, render_template, request, url_for
+from typing import Any
+
+from flask import Blueprint, current_app, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from curator import exports, versions
-from curator.errors import UserError
+from curator import exports, jobs, versions
 from curator.formats import FORMATS
 from curator.formats.writing import PREFERENCE
 from curator.search import Selection
@@ -15,6 +16,7 @@ from curator.words import SPLITS
 
 bp = Blueprint("versions", __name__, url_prefix="/versions")
 SHOWN = 3  # lines of each split
+LARGE = 5_000  # pairs: more take longer than a page may, and are frozen by a job
 
 
 @bp.get("/")
@@ -36,15 +38,17 @@ def index() -> str:
 def freeze() -> Response:
     """Freeze the selected pairs with a split, and show the version that it made."""
     selection = exports.exportable(Selection.from_args(request.form))
-    version, is_new = versions.freeze(
-        door.session(),
-        selection,
-        by=door.who(),
-        shares={side: percent(side) / 100 for side in SPLITS},
-        seed=door.integer("seed", 1) or 0,
-        name=request.form.get("name", "").strip(),
-        note=request.form.get("note", "").strip(),
-    )
+    asked: dict[str, Any] = {
+        "shares": versions.parse("/".join(request.form.get(side, "").strip() or "0" for side in SPLITS)),
+        "seed": door.integer("seed", 1) or 0,
+        **{name: request.form.get(name, "").strip() for name in ("name", "note", "group_by", "stratify")},
+    }
+    if exports.count(door.session(), selection).lines > LARGE:
+        job = jobs.start(
+            current_app, "freeze", door.who(), "Freeze a version", selection=selection.to_args(), asked=asked
+        )  # fmt: skip
+        return door.go(url_for("jobs.show", job_id=job.id))
+    version, is_new = versions.freeze(door.session(), selection, by=door.who(), **asked)
     said = f"Froze version {version.id}: {door.plural(sum(version.counts.values()), 'line')}."
     door.tell(said if is_new else f"Nothing differs from version {version.id}, so there is no new one.")
     return door.go(url_for("versions.show", number=version.id))
@@ -59,6 +63,8 @@ def show(number: int) -> str:
         version=version,
         total=sum(version.counts.values()),
         changed=versions.changed_since(door.session(), version),
+        sentences=versions.sentences(version),
+        others=[one for one in versions.all(door.session()) if one.id != number],
         lines={side: versions.sample_lines(door.session(), number, side, SHOWN) for side in SPLITS},
         formats={name: each.about for name, each in FORMATS.items() if name != PREFERENCE},
         shell=(
@@ -77,10 +83,11 @@ def download(number: int) -> Response:
     return door.download(lines, f"{name}.jsonl")
 
 
-def percent(side: str) -> float:
-    """Return the share of a split in percent. Raises UserError where it is no number."""
-    text = request.form.get(side, "").strip()
-    try:
-        return float(text or 0)
-    except ValueError:
-        raise UserError(f"The share of {side} is {text!r}, which is no number of percent.") from None
+@bp.get("/compare")
+def compare() -> str:
+    """Show what was added, removed, changed and moved between two versions."""
+    old, new = door.integer("old", 0) or 0, door.integer("new", 0) or 0
+    found = versions.compare(door.session(), old, new)
+    return render_template(
+        "versions/compare.html", found=found, shell=door.command("flask", "versions", "compare", f"{old}", f"{new}")
+    )
