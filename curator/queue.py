@@ -27,12 +27,12 @@ from curator.search import Selection
 
 # How much worse a training file is with such a pair left in it; a flag that is not named here counts as OTHER.
 SEVERITY = {
-    "contradiction": 6.0, "secret": 6.0, "empty": 5.0, "mojibake": 4.0, "refusal": 4.0, "role_markers": 4.0,
-    "truncated": 4.0, "personal": 3.0, "repeats": 3.0, "language": 3.0, "too_long": 2.0, "short": 1.5,
-    "duplicate": 2.0,
+    "contradiction": 6.0, "secret": 6.0, "empty": 5.0, "private": 5.0, "echo": 4.0, "mojibake": 4.0, "refusal": 4.0,
+    "roles": 4.0, "truncated": 4.0, "language": 3.0, "long": 2.0, "duplicate": 2.0,
 }  # fmt: skip
 OTHER = 2.0
 HARD = 0.1  # the share of a run's lines that are hard: those it lost most on
+MOST_HARD = 10_000  # of them: each is looked up, and nobody reads more before the next run
 HARDEST = 4.0  # what the first of them counts; the last of them counts almost nothing
 LOW_STARS = 2.5  # answers to it that are rated so on average say that it teaches badly
 FIRST_LOOK, LONGEST_LOOK = 64, 8192  # pairs with a reason that are looked up together
@@ -299,7 +299,7 @@ def hardest(session: Session) -> tuple[dict[int, Hard], str]:
         sa.select(Loss.pair_id, Loss.fingerprint, Loss.tuned_loss)
         .where(Loss.run_id == run_id, Loss.pair_id.is_not(None))
         .order_by(Loss.tuned_loss.desc())
-        .limit(int(lines * HARD))
+        .limit(min(int(lines * HARD), MOST_HARD))
         .subquery()
     )
     still = sa.and_(Pair.id == most.c.pair_id, Pair.fingerprint == most.c.fingerprint)
