@@ -31,6 +31,7 @@ SEVERITY = {name: WEIGHTS[flag.severity] for name, flag in flags.FLAGS.items()}
 SEVERITY |= {"contradiction": 6.0, "secret": 6.0, "duplicate": 2.0, "long": 2.0}
 OTHER = 2.0  # a flag of another Curator
 HARD = 0.1  # the share of a run's lines that are hard: those it lost most on
+MOST_HARD = 10_000  # of them: each is looked up, and nobody reads more before the next run
 HARDEST = 4.0  # what the first of them counts; the last of them counts almost nothing
 LOW_STARS = 2.5  # answers to it that are rated so on average say that it teaches badly
 FIRST_LOOK, LONGEST_LOOK = 64, 8192  # pairs with a reason that are looked up together
@@ -302,7 +303,7 @@ def hardest(session: Session) -> tuple[dict[int, Hard], str]:
         sa.select(Loss.pair_id, Loss.fingerprint, Loss.tuned_loss)
         .where(Loss.run_id == run_id, Loss.pair_id.is_not(None))
         .order_by(Loss.tuned_loss.desc())
-        .limit(int(lines * HARD))
+        .limit(min(int(lines * HARD), MOST_HARD))
         .subquery()
     )
     still = sa.and_(Pair.id == most.c.pair_id, Pair.fingerprint == most.c.fingerprint)

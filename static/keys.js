@@ -16,7 +16,9 @@ const isSeen = (element) => element.checkVisibility({ visibilityProperty: true }
 
 /** What a key presses: inside the current row or form first, then on the page outside of all rows. */
 function find(name) {
-  const wanted = name.includes("g ") ? `[aria-keyshortcuts="${name}"]` : `[aria-keyshortcuts~="${CSS.escape(name)}"]`;
+  // "g r" goes somewhere; its "r" alone is no key of that link.
+  const alone = `[aria-keyshortcuts~="${CSS.escape(name)}"]:not([aria-keyshortcuts^="g "])`;
+  const wanted = name.startsWith("g ") ? `[aria-keyshortcuts="${name}"]` : alone;
   const active = document.activeElement ?? document.body;
   const near = active.closest("[data-row], form, details");
   for (let scope = near; scope; scope = scope.parentElement?.closest("[data-row], form, details")) {

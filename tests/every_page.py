@@ -1,0 +1,99 @@
+"""Every page with something on it: what tests fill a home with, and where all of it is then seen."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, url_for
+from flask.testing import FlaskClient
+from sqlalchemy.orm import Session
+
+from curator import duplicates, exports, history, jobs, pairs, reviews, runs, versions
+from curator.models import Checked, PairFlag, writing
+from curator.search import Selection
+
+TEXT = "The library opens at nine in the morning and closes at seven in the evening on every weekday"
+
+
+def fill(app: Flask, client: FlaskClient, session: Session, home: Path, word: str = "plain words") -> dict[str, Any]:
+    """Make one of everything there is, with the same words in each text. Return the arguments that addresses take."""
+    app.config["CURATOR_USER"] = word
+    turns = [{"role": "user", "content": word}, {"role": "assistant", "content": word}]
+    long = {"system": word, "earlier": turns, "tags": [word, "hours"], "source": word, "notes": word}
+    first = pairs.add(session, question=f"{word}?", answer=f"{TEXT}. {word}", dataset=word, by=word, **long)
+    pairs.add(session, question=f"{word}?", answer=f"{TEXT}! {word}", dataset=word, by=word)
+    pairs.add(session, question="Dogs?", answer="<p>Only  assistance dogs.</p>", by=word)
+    for number in range(6):
+        pairs.add(session, question=f"What is {number} and {number}?", answer=f"It is {2 * number}.", by=word)
+    with writing(session):
+        changeset = history.begin(session, "imported", word, word)
+        values = {"rejected": word, "meta": {word: word}, "key": word}
+        history.change(session, changeset, pairs.get(session, first.id), values)
+        session.add(PairFlag(pair_id=first.id, flag=word, detail=word))
+        session.add(Checked(id=1, stamp=1))
+    pairs.edit(session, first.id, {"answer": f"{TEXT} of the year. {word}"}, revision=2, by=word)
+    pairs.trash(session, [3], word)
+    found = duplicates.search(session, threshold=0.6)
+    duplicates.keep(found, home)
+    version, _ = versions.freeze(session, Selection(), by=word, name=word, note=word)
+    run = runs.import_run(session, run_folder(session, home, version.id, word))
+    sample = reviews.next_unrated(session, word)
+    assert sample is not None
+    reviews.rate(session, sample.id, 2, word, note=word)
+    job = jobs.start(app, "import", word, word, upload=f"/nowhere/{word}", token="gone", form={}, reading={})
+    table = io.StringIO()
+    csv.writer(table).writerows([("question", "answer", word), (f"{word}?", word, word), ("", "", word)])
+    file = io.BytesIO(table.getvalue().encode())
+    upload = client.post("/import/", data={"file": (file, f"{file_name(word)}.csv")})
+    with client.get("/backups/download") as kept:
+        backup = client.post("/backups/", data={"file": (io.BytesIO(kept.data), f"{file_name(word)}.db.gz")})
+    session.rollback()
+    return {
+        "pair_id": first.id, "number": version.id, "run_id": run.id, "sample_id": sample.id, "job_id": job.id,
+        "imports": upload.location.partition("?")[0].rpartition("/")[2],
+        "backups": backup.location.partition("?")[0].rpartition("/")[2],
+    }  # fmt: skip
+
+
+def file_name(word: str) -> str:
+    """Return words without what no file name holds, or no form can send."""
+    return word.replace("/", "").replace('"', "")
+
+
+def run_folder(session: Session, home: Path, version: int, word: str) -> Path:
+    """Write what a run leaves, about the lines of a version."""
+    folder = home / "runs" / "kestrel"
+    folder.mkdir(parents=True)
+    record = {"id": "k1", "name": word, "state": "done", "base": {"name": word}, "error": word, "config": {word: word}}
+    (folder / "run.json").write_text(json.dumps(record))
+    steps = [{"step": step, "loss": 4 / step, "eval_loss": 5 / step} for step in range(1, 5)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
+    measured = {"base": {"perplexity": 41.2}, "tuned": {"perplexity": 6.9}}
+    (folder / "evaluation.json").write_text(json.dumps({"test": measured, "n": 1}))
+    with (folder / "samples.jsonl").open("w") as file:
+        for line in list(exports.version_lines(session, version))[:2]:
+            *prompt, answer = json.loads(line)["messages"]
+            for model in ("base", "tuned"):
+                sample = {"fingerprint": "f", "messages": prompt, "reference": answer["content"], "finish": "stop"}
+                file.write(json.dumps(sample | {"model": model, "text": word}) + "\n")
+    return folder
+
+
+def places(app: Flask, client: FlaskClient, known: dict[str, Any]) -> list[str]:
+    """Return the address of each page there is: of every rule that answers with a whole page."""
+    found = []
+    for rule in app.url_map.iter_rules():
+        if "GET" not in (rule.methods or ()) or rule.endpoint == "static":
+            continue
+        values = {name: known.get(name, known.get(rule.endpoint.split(".")[0], 1)) for name in rule.arguments}
+        with app.test_request_context(base_url="http://localhost"):
+            place = url_for(rule.endpoint, **values)
+        with client.get(place, follow_redirects=True) as answer:  # closed at once: some are files
+            if answer.mimetype == "text/html" and answer.text.lstrip().startswith("<!doctype html>"):
+                assert answer.status_code == 200, f"{place}: tests/every_page.py knows no value for it"
+                found.append(place)
+    return found
