@@ -1,10 +1,11 @@
 """The `flask` commands: doors for a terminal. Results go to standard output, words about them to standard error."""
 
 from curator.cli.backups import backup, restore
+from curator.cli.cleaning import clean
 from curator.cli.convert import convert
 from curator.cli.door import stand_in
 from curator.cli.duplicates import duplicates
-from curator.cli.pairs import clean, export, import_, preferences, stats, undo
+from curator.cli.pairs import export, import_, preferences, stats, undo
 from curator.cli.runs import import_run
 from curator.cli.tables import init_db, settings_
 from curator.cli.versions import freeze, versions
