@@ -87,7 +87,7 @@ def list_of_pairs(page: Page) -> None:
 
 
 def clean(page: Page) -> None:
-    page.goto("/clean/?dataset=inbox&rule=html&rule=boilerplate")
+    page.goto("/clean/?dataset=inbox&step=html&step=boilerplate")
 
 
 def run(page: Page) -> None:

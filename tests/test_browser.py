@@ -264,7 +264,7 @@ def test_the_button_counts_what_is_left_to_clean(page: Page, make_pair: MakePair
     make_pair(answer="<p>Yes.</p>", dataset="faq")
     make_pair(answer="<p>No.</p>", dataset="faq")
     page.goto("/clean/?dataset=faq")
-    page.get_by_label("HTML to text").check()
+    page.get_by_role("button", name="HTML to text").click()
     expect(page.get_by_role("button", name="Clean 2 pairs")).to_be_visible()
     page.get_by_label("Leave it").first.check()
     page.get_by_role("button", name="Clean 1 pair").click()
@@ -426,7 +426,14 @@ def test_no_page_scrolls_sideways(page: Page, make_pair: MakePair, width: int):
         "/export/",
         "/duplicates/",
     ]
-    for place in [*places, "/clean/?rule=whitespace", "/versions/", "/runs/", "/review/", "/changes/"]:
+    for place in [
+        *places,
+        "/clean/?step=whitespace&step=mask&step=regex",
+        "/versions/",
+        "/runs/",
+        "/review/",
+        "/changes/",
+    ]:
         page.goto(place)
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, place

@@ -49,7 +49,7 @@ def journey(session, tmp_path):
     assert imports.apply(session, path, by="ada").changeset.rows == 20
 
     # Cleaning takes the markup out; of the two copies that are left one stays, with the tags of both.
-    cleaning.apply(session, ["html"], Selection(), "ada")
+    cleaning.apply(session, [cleaning.read("html")], Selection(), "ada")
     duplicates.resolve_above(session, duplicates.search(session), by="ada")
     pair = pairs.get(session, search.ids(session, Selection(query="keep a book"))[0])
     assert pair.tags == ["Loans", "Renewals"] and "<p>" not in pair.answer

@@ -98,7 +98,7 @@ def test_stored_script_stays_text_in_every_field(
     pages = [*PAGES, f"/pairs/{pair.id}", f"/pairs/{pair.id}/edit", "/versions/1", "/versions/2", "/runs/1"]
     pages += [
         preview,
-        "/clean/?rule=html",
+        "/clean/?step=html",
         "/duplicates/?threshold=0.5",
         f"/pairs/?query=script&tag={SCRIPT}",
     ]
@@ -307,7 +307,7 @@ def test_every_command_that_a_page_shows_can_be_given_as_it_stands(
 ):
     narrowed = "status=draft&tag=cards&query=lost+card&dataset=main"
     pages = [*PAGES, f"/pairs/?{narrowed}", f"/export/?{narrowed}", f"/versions/?{narrowed}", "/pairs/?trash=1"]
-    pages += [f"/clean/?{narrowed}&rule=html&rule=remove:Best+wishes", "/duplicates/?dataset=main"]
+    pages += [f"/clean/?{narrowed}&step=html&step=remove:Best+wishes", "/duplicates/?dataset=main"]
     pages += [upload(client, "it's.csv", "question,answer\nOpen?,Yes.\n,\n")]
     empty = [client.get(page).text for page in pages]
     make_pair("A lost card?", "Two pounds.", tags=["cards"])
@@ -380,9 +380,9 @@ def test_cleaning_shows_every_difference_and_leaves_out_what_was_ticked(
     client: FlaskClient, make_pair: MakePair, session: Session
 ):
     first, second = make_pair(answer="<p>Yes.</p>"), make_pair(answer="<b>No.</b>")
-    page = client.get("/clean/?rule=html")
+    page = client.get("/clean/?step=html")
     assert "<del>&lt;p&gt;</del>Yes." in page.text and "Clean 2 pairs" in text_of(page)
-    answer = client.post("/clean/", data={"rule": "html", "except": second.id})
+    answer = client.post("/clean/", data={"step": "html", "except": second.id})
     assert said(client, answer) == "Cleaned 1 pair."
     read_again(session, first)
     read_again(session, second)

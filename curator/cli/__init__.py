@@ -2,10 +2,11 @@
 
 from curator.cli.backups import backup, restore
 from curator.cli.checks import check
+from curator.cli.cleaning import clean
 from curator.cli.convert import convert
 from curator.cli.door import stand_in
 from curator.cli.duplicates import duplicates
-from curator.cli.pairs import clean, export, import_, preferences, stats, undo
+from curator.cli.pairs import export, import_, preferences, stats, undo
 from curator.cli.queue import queue
 from curator.cli.runs import import_run
 from curator.cli.tables import init_db, settings_

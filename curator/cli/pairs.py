@@ -1,4 +1,4 @@
-"""Pairs in and out, cleaned and counted: import, export, preferences, clean, undo, stats."""
+"""Pairs in and out, and counted: import, export, preferences, undo, stats."""
 
 from __future__ import annotations
 
@@ -264,46 +264,6 @@ def preferences(context: click.Context, output: Path | None) -> None:
     Example: flask preferences -o preferences.jsonl
     """
     context.invoke(export, ratings="dpo", output=str(output) if output else None, status=())
-
-
-@click.command()
-@click.option(
-    "--rule",
-    "rules",
-    multiple=True,
-    metavar="NAME",
-    help="html, whitespace, boilerplate or remove:TEXT; may stand several times. Without it: the first two.",
-)
-@click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
-@click.option("--json", "json_", is_flag=True, help="The counts as JSON.")
-@selecting
-@with_session
-def clean(session: Session, rules: tuple[str, ...], dry_run: bool, json_: bool, **options: Any) -> None:
-    """Clean texts by rules, as one change that can be undone.
-
-    Example: flask clean --rule html --rule "remove:Thank you for contacting us." --dry-run
-    """
-    from curator import cleaning
-
-    selection, names = selection_of(options), rules or ("html", "whitespace")
-    found = cleaning.preview(session, names, selection, limit=5)
-    counts = {"rows": found.rows, "rules": found.counts, "left_alone": found.emptied, "changeset": None}
-    if not json_:
-        for change in found.changes if dry_run else ():
-            click.echo(f"pair {change.pair.id} {change.field}\n  - {change.before!r}\n  + {change.after!r}")
-        for rule, rows in found.counts.items():
-            click.echo(f"{rule}: {count_of(rows)}")
-        if found.emptied:
-            say(f"{count_of(found.emptied)} would be left empty, and stay as they are.")
-    if not dry_run:
-        changeset = cleaning.apply(session, names, selection, who())
-        if changeset:
-            counts["changeset"] = changeset.id
-            say(f"Cleaned {count_of(changeset.rows)}. Undo it with: flask undo {changeset.id}")
-        else:
-            say("Nothing to clean.")
-    if json_:
-        as_json(counts)
 
 
 @click.command()

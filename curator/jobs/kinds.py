@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 from werkzeug.datastructures import MultiDict
 
-from curator import duplicates, exports, formats, imports, neighbours, quality, versions
+from curator import cleaning, duplicates, exports, formats, imports, neighbours, quality, versions
 from curator.errors import UserError
 from curator.search import Selection
 
@@ -149,8 +149,39 @@ def freeze(
     return {"told": told, "version": version.id}
 
 
+def look_through(
+    session: Session, by: str, on_progress: Progress, *, home: str, asked: dict[str, Any], **_: Any
+) -> dict[str, Any]:
+    """Count what steps would change, and keep it in CURATOR_HOME; `asked` is what `cleaning.asked` returns."""
+    steps, selection = cleaning.meant(asked)
+    found = cleaning.look(session, steps, selection, on_progress=on_progress)
+    cleaning.keep(found, selection, Path(home))
+    told = f"{len(found.ids):,} of {found.looked:,} pairs looked at would change."
+    return {"told": told, "page": {"step": asked["steps"], **selection.to_args()}}
+
+
+def clean(
+    session: Session, by: str, on_progress: Progress, *, home: str, asked: dict[str, Any], digest: int,
+    except_ids: list[int], **_: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Clean what was shown, and nothing where the pairs changed since; `digest` is that of what was shown."""
+    steps, selection = cleaning.meant(asked)
+    found = cleaning.kept(steps, selection, Path(home))
+    if found is None or found.digest != digest:
+        found = cleaning.look(session, steps, selection, on_progress=on_progress)
+    if found.digest != digest:
+        raise cleaning.changed_since()
+    done = cleaning.apply(
+        session, steps, selection, by, except_ids=except_ids, found=found, on_progress=on_progress
+    ).changeset  # fmt: skip
+    number = done.rows if done else 0
+    told = f"Cleaned {number:,} pair{'' if number == 1 else 's'}."
+    return {"told": told, "changeset": done.id if done else None, "dataset": selection.dataset}
+
+
 KINDS: dict[str, Callable[..., dict[str, Any]]] = {
     "look": look_at_file, "import": import_file,
     "find duplicates": find_duplicates, "find meaning": find_meaning, "resolve duplicates": resolve_duplicates,
     "report duplicates": report_duplicates, "build index": build_index, "check": check, "freeze": freeze,
+    "look through": look_through, "clean": clean,
 }  # fmt: skip

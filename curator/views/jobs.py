@@ -30,6 +30,8 @@ def show(job_id: int) -> Response | str:
             return door.go(onward)
     if job.kind in ("find duplicates", "find meaning") and job.state == "done" and door.wants_fragment():
         onward = found_at(job)  # who follows it goes on by himself; who comes later finds a link
+    if job.kind == "look through" and job.state == "done" and door.wants_fragment():
+        onward = url_for("cleaning.index", **job.result["page"])
     changeset = job.result.get("changeset")
     undone = changeset is not None and history.is_undone(door.session(), changeset)
     return door.show("jobs/show.html", "jobs/_job.html", job=job, onward=onward, undone=undone)

@@ -8,9 +8,10 @@ from typing import Any
 from flask import Blueprint, current_app, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from curator import duplicates, exports, history, pairs, search
+from curator import cleaning, duplicates, exports, history, pairs, search
 from curator.errors import Conflict, NotFound, UserError
-from curator.models import Pair
+from curator.models import Changeset, Pair
+from curator.search import Selection
 from curator.views import door
 
 bp = Blueprint("pairs", __name__, url_prefix="/pairs")
@@ -142,7 +143,7 @@ def save(pair_id: int) -> Response | str | tuple[str, int]:
         return form(pair, typed, error, theirs), 409 if isinstance(error, Conflict) else 400
     restored = " and took it out of the trash" if restore else ""
     told = f"Saved pair {pair_id}{restored}." + likeness(pair) if changeset else f"Pair {pair_id} is as it was."
-    door.tell(told, changeset)
+    door.tell(told, changeset, **as_rule(pair_id, changeset))
     return row_or_go(pair_id, door.back(url_for("pairs.show", pair_id=pair_id)))
 
 
@@ -218,6 +219,21 @@ def likeness(pair: Pair) -> str:
         return ""
     alike = ", ".join(f"{near.pair.id} ({floor(100 * near.similarity)} %)" for near in found)
     return f" It says nearly the same as pair {alike}." if alike else ""
+
+
+def as_rule(pair_id: int, changeset: Changeset | None) -> dict[str, str]:
+    """Return the link of a message that makes a rule of an edit, where the same edit would fit other pairs."""
+    number = pairs.get(door.session(), pair_id).revision
+    offer = (
+        cleaning.best_offer(door.session(), pair_id, number, Selection(dataset=door.dataset())) if changeset else None
+    )
+    if offer is None:
+        return {}
+    others = f"{'more than ' if offer.is_more else ''}{door.plural(offer.others, 'other pair')}"
+    return {
+        "href": url_for("cleaning.of_edit", pair_id=pair_id, number=number),
+        "link": f"Do the same to {others}",
+    }
 
 
 def row_or_go(pair_id: int, place: str) -> Response | str:

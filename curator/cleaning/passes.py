@@ -1,0 +1,407 @@
+"""Steps over the pairs of a selection: what they would change, shown and counted, and changing it as one changeset."""
+
+from __future__ import annotations
+
+import json
+import time
+import zlib
+from array import array
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from curator import history, search
+from curator.cleaning import phrases
+from curator.cleaning.literal import SECONDS_A_TEXT, Clean, shown
+from curator.cleaning.steps import FIELDS, TEXTS, Step
+from curator.cleaning.steps import read as step_of
+from curator.errors import Conflict, UserError
+from curator.models import Changeset, Pair, to_json, writing
+from curator.search import Selection
+
+BATCH = 5000  # pairs that are read, and changed, by one statement
+AGAIN_LOOKED_AT = 1000  # changed pairs that are cleaned a second time, to say whether that changes them again
+# How long all patterns may take: this, and a millisecond a pair, which is a hundred times what they need.
+SECONDS_ALLOWED, SECONDS_A_PAIR = 30.0, 0.001
+SAMPLED = 5000  # pairs among which boilerplate is looked for
+KEPT = 8  # results of looking through many pairs, the oldest are forgotten
+
+Progress = Callable[..., object]  # told how many pairs are done, and of how many; what it raises ends the work
+
+
+@dataclass(frozen=True)
+class Change:
+    """What the steps make of one field of one pair."""
+
+    field: str
+    before: str
+    after: str
+
+
+@dataclass
+class Found:
+    """What steps would change, or have changed."""
+
+    steps: tuple[Step, ...]
+    ids: array[int] = field(default_factory=lambda: array("q"))  # the pairs that change, in order
+    rows: list[int] = field(default_factory=list)  # of them, how many each step changes
+    matches: list[int] = field(default_factory=list)  # and in how many places
+    emptied: array[int] = field(default_factory=lambda: array("q"))  # pairs of which nothing would be left: not changed
+    copies: int = 0  # pairs that would say the same as another one of their data set
+    again: int = 0  # of the first AGAIN_LOOKED_AT, how many a second run would change again
+    looked: int = 0  # how many pairs were looked at
+    is_whole: bool = True  # whether that is all of them
+    digest: int = 0  # of the new texts: the same changes have the same
+    as_of: int = 0  # the last changeset when this was looked at
+    changeset: Changeset | None = None  # the one that made the changes
+
+
+def fields_of(steps: Sequence[Step]) -> list[str]:
+    """Return the fields that some steps clean, in their usual order."""
+    return [name for name in FIELDS if any(name in step.fields for step in steps)]
+
+
+class Cleaner:
+    """Steps made ready for many pairs."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        if not steps:
+            raise UserError("Choose at least one step.")
+        self.steps = tuple(steps)
+        self.fields = fields_of(steps)
+        made = [step.clean() for step in steps]
+        self.plans: list[list[tuple[int, Clean]]] = [
+            [
+                (number, clean)
+                for number, (step, clean) in enumerate(zip(steps, made, strict=True))
+                if name in step.fields
+            ]
+            for name in self.fields
+        ]
+        self.counted: list[tuple[int, int]] = []  # what the last pair met: (step, places)
+
+    def clean(self, row: Sequence[Any]) -> dict[str, Any]:
+        """Return the new values of the fields that change; a row is an id and the values of `fields`.
+
+        Raises UserError where a pattern takes too long.
+        """
+        values: dict[str, Any] = {}
+        counted = self.counted = []
+        for name, plan, value in zip(self.fields, self.plans, row[1:], strict=True):
+            if not value or value == "[]":
+                continue
+            try:
+                if name == "history":
+                    turns = json.loads(value) if isinstance(value, str) else value
+                    after = [turn | {"content": self.through(plan, turn["content"], counted)} for turn in turns]
+                    if after != turns:
+                        values[name] = after
+                else:
+                    cleaned = self.through(plan, value, counted)
+                    if cleaned != value:
+                        values[name] = cleaned
+            except TimeoutError:
+                patterns = " or ".join(shown(self.steps[n].option("find")) for n, _ in plan if self.is_slow(n))
+                raise UserError(
+                    f"The pattern {patterns} was stopped: it took more than {SECONDS_A_TEXT:g} s on the {name} of "
+                    f"pair {row[0]}. Nothing was changed. Write it without a repetition inside a repetition."
+                ) from None
+        return values
+
+    def is_slow(self, number: int) -> bool:
+        """Return whether a step can take for ever."""
+        return self.steps[number].kind == "regex"
+
+    @staticmethod
+    def through(plan: list[tuple[int, Clean]], value: str, counted: list[tuple[int, int]]) -> str:
+        """Return what steps make of a text, each taking what the one before it left."""
+        for number, clean in plan:
+            cleaned, places = clean(value)
+            if cleaned != value:
+                counted.append((number, places))
+                value = cleaned
+        return value
+
+
+def is_emptied(values: dict[str, Any]) -> bool:
+    """Return whether nothing would be left of a question, an answer or a turn. The rest may be empty."""
+    needed = {name: value for name, value in values.items() if name in ("question", "answer", "history")}
+    return not all(text.strip() for text in texts_of(needed))
+
+
+def texts_of(values: dict[str, Any]) -> Iterator[str]:
+    """Yield the texts of some values, turn by turn."""
+    for value in values.values():
+        if isinstance(value, str):
+            yield value
+        else:
+            yield from (turn["content"] for turn in value)
+
+
+def digested(pair_id: int, values: dict[str, Any], digest: int) -> int:
+    """Return the checksum of one more change. Raises UserError where a text could not be kept."""
+    try:
+        text = "\n".join(texts_of(values))
+        written = f"{pair_id} {' '.join(values)}\n{text}".encode()
+    except UnicodeEncodeError:
+        raise UserError(f"Pair {pair_id} would hold half of a surrogate pair, which no database keeps.") from None
+    if "\0" in text:
+        raise UserError(f"Pair {pair_id} would hold a NUL character, which no database keeps.")
+    return zlib.crc32(written, digest)
+
+
+def columns_of(fields: Sequence[str]) -> list[Any]:
+    """Return the columns of some fields as they are stored: earlier turns as JSON, which mostly is empty."""
+    return [sa.cast(Pair.history, sa.Text) if name == "history" else getattr(Pair, name) for name in fields]
+
+
+def candidates(session: Session, steps: Sequence[Step]) -> list[Any]:
+    """Return the condition that a pair must meet for the first of the steps to find anything, if it can be told."""
+    needles = [(step, step.needle()) for step in steps]
+    if not all(needle for _, needle in needles):
+        return []
+    place = sa.func.strpos if session.get_bind().dialect.name == "postgresql" else sa.func.instr
+    found = []
+    for step, needle in needles:
+        for name, column in zip(step.fields, columns_of(step.fields), strict=True):
+            if name != "history":
+                found.append(place(column, needle) > 0)
+            elif needle.isascii() and to_json(needle) == f'"{needle}"':
+                found.append(place(column, needle) > 0)
+            else:  # it stands there otherwise than it is written
+                found.append(column != "[]")
+    return [sa.or_(*found)]
+
+
+def read(
+    session: Session, selection: Selection, steps: Sequence[Step], fields: Sequence[str]
+) -> Iterator[Sequence[sa.Row[Any]]]:
+    """Yield the pairs of a selection that the steps may change, in order, by the thousand: id and fields."""
+    found = sa.select(Pair.id, *columns_of(fields)).order_by(Pair.id)
+    found = found.where(*search.conditions(session, selection), *candidates(session, steps))
+    with session.execute(found.execution_options(yield_per=BATCH)) as rows:
+        yield from rows.partitions()
+
+
+def look(
+    session: Session,
+    steps: Sequence[Step],
+    selection: Selection,
+    *,
+    on_progress: Progress | None = None,
+    seconds: float | None = None,
+) -> Found:
+    """Return what steps would change, changing nothing. With `seconds`, what is found until then.
+
+    Raises UserError where a pattern is stopped, naming the pair.
+    """
+    began = time.monotonic()
+    cleaner = Cleaner(steps)
+    found = Found(cleaner.steps, rows=[0] * len(steps), matches=[0] * len(steps), as_of=last_changeset(session))
+    copies = Copies(session)
+    total = search.count(session, selection) if on_progress else None
+    for rows in read(session, selection, steps, cleaner.fields):
+        changed = dict(changes_among(cleaner, rows, found))
+        copies.take(changed)
+        found.looked += len(rows)
+        spent = time.monotonic() - began
+        if any(map(cleaner.is_slow, range(len(steps)))) and spent > SECONDS_ALLOWED + SECONDS_A_PAIR * found.looked:
+            raise UserError(
+                f"The patterns were stopped at pair {rows[-1].id}: {found.looked:,} pairs took {spent:.0f} s. "
+                "Nothing was changed. Write them without repetitions inside repetitions."
+            )
+        if on_progress:
+            on_progress(found.looked, total)
+        if seconds is not None and spent > seconds and len(rows) == BATCH:
+            found.is_whole = False
+            break
+    found.copies = copies.counted(found.ids)
+    return found
+
+
+def changes_among(cleaner: Cleaner, rows: Sequence[sa.Row[Any]], found: Found) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the pairs among some that change, each with its new values, and count them."""
+    for row in rows:
+        values = cleaner.clean(row)
+        if not values:
+            continue
+        pair_id = row[0]
+        if is_emptied(values):
+            found.emptied.append(pair_id)
+            continue
+        found.ids.append(pair_id)
+        met = cleaner.counted
+        for number in {number for number, _ in met}:
+            found.rows[number] += 1
+        for number, places in met:
+            found.matches[number] += places
+        found.digest = digested(pair_id, values, found.digest)
+        if len(found.ids) <= AGAIN_LOOKED_AT:
+            second = (pair_id, *map(values.get, cleaner.fields, row[1:]))
+            found.again += bool(cleaner.clean(second))
+        yield pair_id, values
+
+
+class Copies:
+    """Counts pairs that cleaning would make say the same as another one of their data set."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.new: dict[tuple[int, int], int] = {}  # how many pairs change to a text, by data set and fingerprint
+        self.there: list[tuple[int, tuple[int, int]]] = []  # pairs that say it now
+
+    def take(self, changed: dict[int, dict[str, Any]]) -> None:
+        """Take pairs with their new values."""
+        changed = {pair_id: values for pair_id, values in changed.items() if values.keys() & set(TEXTS)}
+        if not changed:
+            return
+        wanted = sa.select(Pair.id, Pair.dataset_id, *columns_of(TEXTS)).where(Pair.id.in_(changed))
+        of: dict[str, int] = {}
+        for pair_id, dataset_id, question, answer, system, turns in self.session.execute(wanted):
+            as_it_stands = {"question": question, "answer": answer, "system": system}
+            if turns != "[]":
+                as_it_stands["history"] = json.loads(turns)
+            fingerprint = history.fingerprint_of(as_it_stands | changed[pair_id])
+            of[fingerprint] = dataset_id
+            key = (dataset_id, int(fingerprint[:16], 16))
+            self.new[key] = self.new.get(key, 0) + 1
+        same = sa.select(Pair.id, Pair.dataset_id, Pair.fingerprint).where(Pair.fingerprint.in_(of), ~Pair.trashed)
+        for pair_id, dataset_id, fingerprint in self.session.execute(same):
+            self.there.append((pair_id, (dataset_id, int(fingerprint[:16], 16))))
+
+    def counted(self, ids: Collection[int]) -> int:
+        """Return how many pairs would be copies, the first of each text not counted."""
+        changing = set(ids) if self.there else ()
+        among = {key for pair_id, key in self.there if pair_id not in changing}
+        return sum(number - (key not in among) for key, number in self.new.items() if number > 1 or key in among)
+
+
+def last_changeset(session: Session) -> int:
+    """Return the number of the last change of anything."""
+    return session.scalar(sa.select(sa.func.max(Changeset.id))) or 0
+
+
+def changes(session: Session, steps: Sequence[Step], ids: Sequence[int]) -> list[tuple[sa.Row[Any], list[Change]]]:
+    """Return what steps make of some pairs as they stand now, field by field; each turn is a field of its own."""
+    cleaner = Cleaner(steps)
+    found = []
+    for pair in session.execute(sa.select(*Pair.__table__.columns).where(Pair.id.in_(ids)).order_by(Pair.id)):
+        values = cleaner.clean((pair.id, *(getattr(pair, name) for name in cleaner.fields)))
+        differing = []
+        for name, value in values.items():
+            if name == "history":
+                for number, (old, new) in enumerate(zip(pair.history, value, strict=True), 1):
+                    if old != new:
+                        differing.append(Change(f"turn {number}", old["content"], new["content"]))
+            else:
+                differing.append(Change(name, getattr(pair, name), value))
+        found.append((pair, differing))
+    return found
+
+
+def apply(
+    session: Session,
+    steps: Sequence[Step],
+    selection: Selection,
+    by: str,
+    *,
+    except_ids: Collection[int] = (),
+    found: Found | None = None,
+    reason: str = "",
+    on_progress: Progress | None = None,
+) -> Found:
+    """Make the changes that were found but for the pairs excepted, as one changeset; none where nothing changes.
+
+    Without `found` it looks first. Raises Conflict, and changes nothing, where the pairs changed since so that
+    something else would come of it.
+    """
+    found = found or look(session, steps, selection, on_progress=on_progress)
+    cleaner, digest = Cleaner(steps), 0
+    excepted = set(except_ids)
+    if not set(found.ids) - excepted:
+        return found
+    with writing(session), history.in_bulk(session):
+        changeset = history.begin(session, "cleaned", by, reason or ", ".join(step.title for step in steps))
+        for start in range(0, len(found.ids), BATCH):
+            some = found.ids[start : start + BATCH].tolist()
+            there = sa.select(*Pair.__table__.columns).where(Pair.id.in_(some), Pair.trashed.is_(selection.trash))
+            changed = []
+            for pair in session.execute(there.order_by(Pair.id)):
+                values = cleaner.clean((pair.id, *(getattr(pair, name) for name in cleaner.fields)))
+                if values:
+                    digest = digested(pair.id, values, digest)
+                    if pair.id not in excepted:
+                        changed.append((pair, values))
+            history.change_many(session, changeset, changed)
+            if on_progress:
+                on_progress(start + len(some), len(found.ids), "Cleaning")
+        if digest != found.digest:
+            raise changed_since()
+    return replace(found, changeset=changeset)
+
+
+def changed_since() -> Conflict:
+    """Return the refusal to change what nobody has seen."""
+    return Conflict("The pairs changed since this was looked at, so nothing was cleaned. Look at it once more.")
+
+
+def suggestions(session: Session, selection: Selection, most: int = 5) -> list[tuple[str, int]]:
+    """Return sentences that open or close many of the first answers, most often first: boilerplate, perhaps."""
+    where = search.conditions(session, selection)
+    answers = session.scalars(sa.select(Pair.answer).where(*where).order_by(Pair.id).limit(SAMPLED))
+    return phrases.common_ends(answers, most)
+
+
+def asked(steps: Sequence[Step], selection: Selection) -> dict[str, Any]:
+    """Return steps and selection as JSON can hold them."""
+    return {"steps": [str(step) for step in steps], "selection": asdict(selection)}
+
+
+def meant(asked: dict[str, Any]) -> tuple[tuple[Step, ...], Selection]:
+    """Return the steps and the selection that `asked` made JSON of."""
+    named: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in asked["selection"].items()
+    }
+    return tuple(map(step_of, asked["steps"])), Selection(**named)
+
+
+def place_of(home: Path, steps: Sequence[Step], selection: Selection) -> Path:
+    """Return where what was found for steps and a selection is kept."""
+    return home / "cleaning" / f"{sha256(to_json(asked(steps, selection)).encode()).hexdigest()[:24]}.found"
+
+
+def keep(found: Found, selection: Selection, home: Path) -> None:
+    """Keep what was found in CURATOR_HOME, with the last few others."""
+    place = place_of(home, found.steps, selection)
+    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    counts = {name: getattr(found, name) for name in COUNTS}
+    head = counts | {"ids": len(found.ids), "emptied": len(found.emptied)}
+    part = place.with_suffix(".part")
+    part.write_bytes(json.dumps(head).encode() + b"\n" + found.ids.tobytes() + found.emptied.tobytes())
+    part.replace(place)
+    for old in sorted(place.parent.glob("*.found"), key=lambda path: path.stat().st_mtime)[:-KEPT]:
+        with suppress(OSError):
+            old.unlink()
+
+
+COUNTS = ("rows", "matches", "copies", "again", "looked", "digest", "as_of")
+
+
+def kept(steps: Sequence[Step], selection: Selection, home: Path) -> Found | None:
+    """Return what was found for these steps and this selection before; None where nobody looked lately."""
+    try:
+        head, _, body = place_of(home, steps, selection).read_bytes().partition(b"\n")
+    except OSError:
+        return None
+    counts = json.loads(head)
+    end = 8 * counts["ids"]
+    found = Found(tuple(steps), **{name: counts[name] for name in COUNTS})
+    found.ids.frombytes(body[:end])
+    found.emptied.frombytes(body[end:])
+    return found
