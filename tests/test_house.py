@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 # From the ground up. A room imports from lower floors, and from its own where that makes no circle.
 CURATOR = (
     ("errors", "words", "settings", "text", "disk", "models"),
-    ("database", "formats", "minhash", "vectors", "neighbours", "staging", "history", "charts"),
+    ("database", "formats", "minhash", "vectors", "neighbours", "bitmaps", "staging", "history", "charts"),
     ("accounts", "pairs", "search", "duplicates", "imports", "cleaning", "quality", "versions", "exports")
     + ("runs", "reviews", "backups"),
     ("jobs",),
@@ -43,6 +43,7 @@ HEAVY = {
     "pandas",
     "peft",
     "pyarrow",
+    "pyroaring",
     "ray",
     "scipy",
     "sentence_transformers",
@@ -57,6 +58,7 @@ LATE = {
     f"curator.minhash.{name}"
     for name in ("engine", "fallback", "kernels", "ray", "reference", "shingles", "signatures")
 }
+LATE |= {"curator.bitmaps.index", "curator.search.lines", "curator.search.sets"}
 LATE |= {"curator.vectors", *(f"curator.vectors.{name}" for name in ("embedding", "near", "store"))}
 FOREIGN = {
     "curator": {"trainer", "torch", "sentence_transformers"},
