@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from curator import history
+from curator import bitmaps, history
 from curator.errors import Conflict, NotFound, UserError
 from curator.models import Changeset, Dataset, Pair, writing
 from curator.words import STATUSES
@@ -29,6 +29,11 @@ class AlreadyThere(UserError):
 
 def datasets(session: Session) -> list[tuple[str, int]]:
     """Return the data sets by name, each with its number of pairs outside the trash."""
+    if index := bitmaps.ready(session):
+        with index.lock:
+            index.refresh()
+            names = session.execute(sa.select(Dataset.name, Dataset.id).order_by(Dataset.name))
+            return [(name, len(index.live & index.having("dataset", number))) for name, number in names]
     live = sa.func.count(Pair.id).filter(~Pair.trashed)
     rows = session.execute(sa.select(Dataset.name, live).outerjoin(Pair).group_by(Dataset.id).order_by(Dataset.name))
     return [(name, count) for name, count in rows]

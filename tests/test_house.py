@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 # From the ground up. A room imports from lower floors, and from its own where that makes no circle.
 CURATOR = (
     ("errors", "words", "settings", "text", "disk", "models"),
-    ("database", "formats", "minhash", "vectors", "neighbours", "staging", "history", "charts")
+    ("database", "formats", "minhash", "vectors", "neighbours", "bitmaps", "staging", "history", "charts")
     + ("language", "private", "flags", "checking"),
     ("accounts", "pairs", "search", "duplicates", "imports", "cleaning", "quality", "queue", "versions")
     + ("exports", "runs", "reviews", "backups"),
@@ -47,6 +47,7 @@ HEAVY = {
     "py3langid",
     "peft",
     "pyarrow",
+    "pyroaring",
     "ray",
     "regex",
     "scipy",
@@ -63,6 +64,7 @@ LATE = {
     f"curator.minhash.{name}"
     for name in ("engine", "fallback", "kernels", "ray", "reference", "shingles", "signatures")
 }
+LATE |= {"curator.bitmaps.index", "curator.search.lines", "curator.search.sets"}
 LATE |= {"curator.vectors", *(f"curator.vectors.{name}" for name in ("embedding", "near", "store"))}
 FOREIGN = {
     "curator": {"trainer", "torch", "sentence_transformers"},

@@ -177,7 +177,7 @@ def test_ids_of_another_file_are_kept_as_a_field_when_asked(session, write):
     imports.apply(session, write("library.csv", LIBRARY), by="ada")
     done = imports.apply(session, write("shop.csv", SHOP), by="ada", ids="ignore")
     assert (done.new, done.changed) == (3, 0)
-    newest = search.page(session, Selection(), newest=True).pairs[0]
+    newest = search.page(session, Selection(), sort="newest").pairs[0]
     assert (newest.question, newest.key, newest.meta) == ("Size?", "", {"id": "3"})
     assert imports.plan(session, write("shop.csv", SHOP)).identical == 3
 

@@ -71,9 +71,9 @@ def test_pages_go_forth_and_back_without_a_gap(session):
     assert (first.previous, third.next, first.total) == (None, None, 7)
     back = search.page(session, Selection(), size=3, before=third.previous)
     assert [p.id for p in back.pairs] == ids[3:6] and (back.next, back.previous) == (ids[5], ids[3])
-    newest = search.page(session, Selection(), size=3, newest=True)
+    newest = search.page(session, Selection(), size=3, sort="newest")
     assert [p.id for p in newest.pairs] == ids[:3:-1]
-    assert [p.id for p in search.page(session, Selection(), size=3, after=newest.next, newest=True).pairs] == ids[
+    assert [p.id for p in search.page(session, Selection(), size=3, after=newest.next, sort="newest").pairs] == ids[
         3:0:-1
     ]
     assert search.page(session, Selection(), size=3, after=10_000).first == 1

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Response
 
-from curator import pairs, search
+from curator import bitmaps, pairs, search
 from curator.errors import NotFound, UserError
 from curator.models import Changeset
 from curator.search import Selection
@@ -49,6 +49,7 @@ def dataset() -> str | None:
 def datasets() -> list[tuple[str, int]]:
     """Return the data sets with their number of pairs, read once a request."""
     if "datasets" not in g:
+        bitmaps.of(session()).refresh()  # each page asks it for more than this
         g.datasets = pairs.datasets(session())
     return g.datasets
 

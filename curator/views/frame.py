@@ -19,7 +19,7 @@ from curator.views import door
 from curator.words import STATUSES
 
 bp = Blueprint("frame", __name__)
-for word in (text.diff, search.highlight, door.plural, Selection):
+for word in (text.diff, search.excerpt, search.highlight, door.plural, Selection):
     bp.add_app_template_global(word)  # here rather than below, since macros see no context
 THEMES = ("system", "light", "dark")
 YEAR_SECONDS = 365 * 24 * 3600

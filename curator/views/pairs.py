@@ -20,28 +20,54 @@ PLACES = ("cluster", "queue", "page")  # where the form opens beside the pair; w
 
 
 @bp.get("/")
-def index() -> str:
-    """Show the pairs of a selection a page at a time, with what they can be narrowed by."""
-    selection = door.selection()
+def index() -> str | tuple[str, int]:
+    """Show the pairs of a selection a page at a time, with what they can be narrowed by.
+
+    What can't be searched for is said above the list of all pairs, and stays in the search field.
+    """
+    selection, error = door.selection(), None
     door.checked_dataset()
-    newest = request.args.get("order") == "newest"
-    page = search.page(
+    try:
+        page = read_page(selection)
+    except UserError as fault:
+        error, selection = fault, selection.but(query=None)
+        page = read_page(selection, is_first=True)
+    shown = render_template(
+        "pairs/index.html",
+        selection=selection,
+        page=page,
+        sort=sort() if error is None else None,
+        sorts=search.SORTS,
+        facets=search.facets(door.session(), selection),
+        exported=search.count(door.session(), exports.exportable(selection)),
+        shell=door.command("flask", "export", "--jsonl", pairs=selection),
+        asked=search.asked(selection),
+        without=search.without_each(selection),
+        narrowed=search.narrowed,
+        error=error,
+    )
+    return (shown, 400) if error else shown
+
+
+def read_page(selection: search.Selection, is_first: bool = False) -> search.Page:
+    """Return the page of a selection that the address means, or its first."""
+    size = current_app.config["CURATOR_PAGE_SIZE"]
+    if is_first:
+        return search.page(door.session(), selection, size=size)
+    return search.page(
         door.session(),
         selection,
         after=door.integer("after"),
         before=door.integer("before"),
-        size=current_app.config["CURATOR_PAGE_SIZE"],
-        newest=newest,
+        size=size,
+        sort=sort() or "oldest",
+        last="last" in request.args,
     )
-    return render_template(
-        "pairs/index.html",
-        selection=selection,
-        page=page,
-        newest=newest,
-        facets=search.facets(door.session(), selection),
-        export=exports.count(door.session(), selection),
-        shell=door.command("flask", "export", "--jsonl", pairs=selection),
-    )
+
+
+def sort() -> str | None:
+    """Return in which order the list stands, None for that of the numbers."""
+    return request.args.get("sort") or None
 
 
 @bp.get("/new")
@@ -90,12 +116,13 @@ def show(pair_id: int) -> str:
     if door.wants_fragment():
         return render_template("pairs/_pair.html", pair=pair, back=door.back("/pairs/"))
     selection = door.selection().but(trash=pair.trashed)
-    previous, following, place, total = search.neighbours(door.session(), selection, pair_id)
+    previous, following, place, total = search.neighbours(door.session(), selection, pair_id, sort() or "oldest")
     return render_template(
         "pairs/show.html",
         pair=pair,
         back=door.here(),
         selection=selection,
+        sort=sort(),
         previous=previous,
         following=following,
         place=place,
