@@ -324,7 +324,7 @@ def test_the_command_lists_what_is_next_with_its_reason(
         {"pair": cut.id, "reasons": ["Likely truncated: ends mid-sentence"], "question": "Where?"},
         {"pair": plain.id, "reasons": [], "question": "When?"},
     ]
-    assert runner.invoke(args=["queue", "--limit", "1"]).stdout == "1\ttruncated: ends mid-sentence\tWhere?\n"
+    assert runner.invoke(args=["queue", "--limit", "1"]).stdout == "1\tLikely truncated: ends mid-sentence\tWhere?\n"
 
 
 def test_a_long_queue_is_walked_in_pieces(session: Session, make_pair: MakePair):
