@@ -373,6 +373,17 @@ def test_of_three_copies_one_may_be_no_duplicate(session, make_pair):
 # Beyond duplicates
 
 
+def test_of_three_copies_that_which_is_no_duplicate_of_the_kept_one_stays(session, make_pair):
+    """The first stands for its copies: that the kept one, a copy, is none of another copy is known by name only."""
+    for status, at in [("draft", "nine"), ("approved", "Nine"), ("draft", "NINE")]:
+        make_pair(
+            "When do you open?", f"The library opens at {at} in the morning, on every day of the week.", status=status
+        )
+    duplicates.dismiss(session, [2, 3], "bo")
+    would = duplicates.above(session, duplicates.search(session))
+    assert would.choices == [(2, [1])]
+
+
 def test_like_questions_with_unlike_answers_are_contradictions(session, make_pair):
     one = make_pair("When does the library open on Mondays?", HOURS)
     other = make_pair("When does the library open on mondays", "It stays closed.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import time
 from collections.abc import Callable
 from html import unescape
 from pathlib import Path
@@ -68,10 +69,39 @@ def test_a_threshold_is_a_share_or_per_cent(client: FlaskClient, alike: list[Pai
     assert 'value="95" required' in share
 
 
-@pytest.mark.parametrize("query", ["threshold=nan", "threshold=0", "threshold=59", "threshold=101", "below=x"])
+@pytest.mark.parametrize(
+    "query", ["threshold=nan", "threshold=0", "threshold=1.1", "threshold=59", "threshold=101", "below=x"]
+)
 def test_a_threshold_that_makes_no_sense_is_answered_with_what_to_write(client: FlaskClient, query: str):
     answer = client.get(f"/duplicates/?{query}")
     assert answer.status_code == 400 and "Write a number from 60 to 100 per cent." in text_of(answer)
+
+
+def test_odd_texts_are_shown_like_any_other(client: FlaskClient, make_pair: MakePair):
+    """Punctuation alone says nothing; one skin of a hand is not another; an accent may be a letter or a mark."""
+    for question, answer in [
+        ("?!…", "..."),
+        ("?!...", "…"),
+        ("🙂", "👍🏽"),
+        ("🙂", "👍🏿"),
+        ("a", "b"),
+        ("क्षि", "नमस्ते"),
+    ]:
+        make_pair(question, answer)
+    make_pair("Wo ist das Café?", "Am Markt")
+    make_pair("Wo ist das Cafe\u0301?", "Am Markt")
+    for kind in duplicates.KINDS:
+        assert client.get(f"/duplicates/?kind={kind}&threshold=60").status_code == 200
+    assert re.findall(r'id="cluster-(\d+)"', client.get("/duplicates/").text) == ["7"]
+
+
+def test_texts_of_a_megabyte_are_shown_in_seconds(client: FlaskClient, make_pair: MakePair):
+    long = " ".join(f"Step {number} follows the one before." for number in range(25_000))
+    make_pair("How is it done?", long)
+    make_pair("How is it done?", f"So: {long} That is all.")
+    began = time.process_time()
+    assert "trash 1 pair" in text_of(client.get("/duplicates/"))
+    assert time.process_time() - began < 10
 
 
 def test_below_the_usual_threshold_a_small_data_set_is_searched_again(client: FlaskClient, make_pair: MakePair):

@@ -133,7 +133,7 @@ def differs_in_fact(one: str, other: str) -> str | None:
                 continue
             if left and right:
                 return f"another {kind}: {shown(gone)} / {shown(come)}"
-            alone = [w for w in chain(left, right) if not goes_without(w, moved, whole)]
+            alone = [w for w in chain(left, right) if not goes_without(w, whole)]
             if alone:
                 return f"a {kind} in one only: {shown(alone)}"
         if turned(gone, come) or swapped(gone, come):
@@ -266,13 +266,13 @@ def is_name(shown: str, same: str, begins: bool) -> bool:
     return (shown[0].isupper() and not begins) or sum(c.isupper() for c in shown) > 1
 
 
-def goes_without(word: Word, moved: set[str], whole: tuple[str, str]) -> bool:
+def goes_without(word: Word, whole: tuple[str, str]) -> bool:
     """Return whether a number or a name that one text leaves out says nothing new there.
 
     That is "one" as in "this one", and a name that both texts hold elsewhere: "she" may stand for it.
     """
     if word.kind == "name":
-        return word.same not in moved and all(word.same in some for some in whole)
+        return all(word.same in some for some in whole)
     return word.kind == "number" and word.shown.casefold() == "one"
 
 
@@ -281,7 +281,7 @@ def turned(gone: Sequence[Word], come: Sequence[Word]) -> bool:
     left, right = {w.same for w in gone}, {w.same for w in come}
     for one, other in OPPOSITES:
         for here, there in ((one, other), (other, one)):
-            if left & here and right & there and not left & there and not right & here:
+            if left & here and right & there:
                 return True
     return False
 
