@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import importlib.util
 import json
 import platform
 import random
@@ -30,6 +31,8 @@ from curator import create_app, database, duplicates, exports, history, imports,
 from curator.formats import preflight
 from curator.search import Selection
 
+# Measured by modules of their own, in short after all else, and what they need.
+ROOMS = {"duplicates": "numba", "semantic": "sentence_transformers", "files": "ray"}
 PEERS = (
     ("import", "import: sqlite-utils, bare rows and FTS"),
     ("export", "export: datasets, bare rows"),
@@ -181,7 +184,13 @@ def main() -> None:
         seconds = statistics.median(help_seconds(*command) for _ in range(5))
         print(f"| `{' '.join(command)} --help` |{' |' * (len(options.pairs) - 1)} {seconds:.3f} s |")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"\nPeak memory: {peak:,.0f} MiB, all of the above in one process.")
+    print(f"\nPeak memory: {peak:,.0f} MiB, all of the above in one process.", flush=True)
+    for room, needed in ROOMS.items():
+        print(f"\n## {room.capitalize()}\n", flush=True)
+        if importlib.util.find_spec(needed):
+            subprocess.run([sys.executable, "-m", f"bench.{room}", "--quick"], check=False)
+        else:
+            print(f"Not measured: {needed} is not installed.")
 
 
 if __name__ == "__main__":

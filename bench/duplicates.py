@@ -147,8 +147,7 @@ def streamed(path: Path, threshold: float, shingle: str) -> minhash.Similar:
 
     rows: Iterator[bytes] = (row[0] for row in connection.execute(f"SELECT {text} FROM pair ORDER BY id"))
     (count,) = connection.execute("SELECT count(*) FROM pair").fetchone()
-    scheme = minhash.choose(threshold, shingle, minhash.nearest_size(count))
-    found = minhash.find_similar(rows, threshold, shingle, take=take, scheme=scheme, engine="numba")
+    found = minhash.find_similar(rows, threshold, shingle, take=take, count=count, engine="numba")
     connection.close()
     return found
 
@@ -328,7 +327,11 @@ def main() -> None:
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
     parser.add_argument("--shingles", nargs="+", default=["word3", "char5"])
     parser.add_argument("--folder", type=Path, help="keep the made data there")
+    parser.add_argument("--quick", action="store_true", help="20,000 pairs beside peers of equal recall, one round")
     options = parser.parse_args()
+    if options.quick:
+        options.pairs, options.streamed, options.rounds = [20_000], [100_000], 1
+        options.engines = [name for name in ENGINES if "README" not in name and "documented" not in name]
     there = {name: importlib.util.find_spec(name.split(",")[0].lower()) for name in options.engines}
     names = [name for name in options.engines if name.startswith("Curator") or there[name]]
     print(f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} processors, medians")
@@ -342,7 +345,8 @@ def main() -> None:
                 compare(folder, pairs, ["bare fetch", "streamed"], shingle, options.threshold, options.rounds)
         for pairs in options.streamed:
             one_against_all(folder, pairs, "char5")
-        quality(folder, min(options.pairs))
+        if not options.quick:
+            quality(folder, min(options.pairs))
 
 
 if __name__ == "__main__":

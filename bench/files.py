@@ -49,7 +49,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.files", description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[20_000, 100_000, 1_000_000])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="20,000 rows, one round")
     options = parser.parse_args()
+    if options.quick:
+        options.rows, options.rounds = [20_000], 1
     print(f"Python {platform.python_version()}, {os.cpu_count()} processors, {options.rounds} rounds, medians\n")
     print("| rows | lines that can go | engine | seconds | times |")
     print("|---|---|---|---|---|")

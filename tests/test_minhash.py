@@ -19,7 +19,7 @@ from scipy.sparse import csr_matrix
 from bench import corpus
 from curator import minhash, text
 from curator.errors import UserError
-from curator.minhash import bands, engine, kernels, shingles, signatures
+from curator.minhash import bands, engine, fallback, kernels, shingles, signatures
 
 WORDS = [f"word{i}" for i in range(400)]
 ENGINES = ["numba", "numpy", "datasketch"]
@@ -234,6 +234,41 @@ def test_a_scheme_misses_as_often_as_it_says():
         first, second = minhash.band_keys([one, other], replace(scheme, seed=seed), "numba")
         met += len(set(first) & set(second)) >= 2
     assert 1 - met / 2000 == pytest.approx(scheme.miss(0.8), abs=0.03)
+
+
+@pytest.mark.parametrize("similarity", [0.7, 0.8, 0.9])
+def test_a_look_at_two_bits_lets_through_what_is_similar_and_hardly_anything_else(similarity):
+    """Signatures of sets of a known similarity, and of one half as much, by hundreds of seeds."""
+    shared = round(200 * similarity / (1 + similarity))
+    one, alike = " ".join(WORDS[:100]), " ".join(WORDS[100 - shared : 200 - shared])
+    unlike = " ".join(WORDS[80:180])  # J = 20 / 180
+    through = np.zeros(2)
+    for seed in range(200):
+        scheme = replace(minhash.choose(similarity, "word1"), seed=seed)
+        kept, _ = engine.sketches([one, alike, unlike], 3, scheme, fallback, engine.Crew(1), minhash.nothing)
+        looks = kept.looks
+        differing = [np.bitwise_count((looks[0] ^ x | (looks[0] ^ x) >> 1) & signatures.LOWER).sum() for x in looks[1:]]
+        through += np.array(differing) <= scheme.most_differing(similarity)
+    assert through.tolist() == [200, 0]
+
+
+@pytest.mark.parametrize("shingle", ["char5", "word3"])
+def test_both_loops_keep_the_same_of_each_text(shingle):
+    texts, scheme = [*UGLY, *made(50)], minhash.choose(0.8, shingle)
+    (ours, _), (theirs, _) = (
+        engine.sketches(texts, None, scheme, loops, engine.Crew(1), minhash.nothing) for loops in (kernels, fallback)
+    )
+    for one, other in zip(ours, theirs, strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_a_stream_that_is_longer_than_was_said_is_searched_to_its_end():
+    texts = made(600)
+    assert found(iter(texts), 0.8, count=7) == found(texts, 0.8)
+
+
+def test_fewer_texts_are_searched_with_surer_bands():
+    assert minhash.choose(0.8, texts=10_000).miss(0.8) <= 1e-6 < minhash.choose(0.8, texts=1_000_000).miss(0.8)
 
 
 def test_signatures_are_those_of_datasketch_bit_for_bit():

@@ -72,10 +72,8 @@ def search_against(
     with reading.snapshot(session):
         total = len(given) + reading.count(session, dataset_id)
         similar = minhash.find_similar(
-            chain(given, stored()), threshold, shingle, take=take, engine=engine,
-            on_progress=tell,
-            scheme=minhash.choose(threshold, shingle, minhash.nearest_size(total)),
-        )  # fmt: skip
+            chain(given, stored()), threshold, shingle, take=take, count=total, engine=engine, on_progress=tell
+        )
     places, scores = likest(similar, len(given))
     found = [
         Match(ids[place - len(given)], lines[row], score, shown(given[row]))

@@ -120,10 +120,7 @@ def part(
     def tell(stage: str, done: int, of: int) -> None:
         on_progress(done, of or total, STAGES[stage])
 
-    similar = minhash.find_similar(
-        texts(), threshold, shingle, take=take, engine=engine, on_progress=tell,
-        scheme=minhash.choose(threshold, shingle, minhash.nearest_size(total)),
-    )  # fmt: skip
+    similar = minhash.find_similar(texts(), threshold, shingle, take=take, count=total, engine=engine, on_progress=tell)
     return np.array(ids, np.int64), similar
 
 

@@ -34,16 +34,18 @@ def nothing(stage: str, done: int, total: int) -> None:
 
 
 def find_similar(
-    texts: Texts, threshold: float, shingle: str = "char5", *, take: Take | None = None, engine: str = "auto",
-    threads: int | None = None, scheme: Scheme | None = None, on_progress: Progress = nothing,
+    texts: Texts, threshold: float, shingle: str = "char5", *, take: Take | None = None, count: int | None = None,
+    engine: str = "auto", threads: int | None = None, scheme: Scheme | None = None, on_progress: Progress = nothing,
 ) -> Similar:  # fmt: skip
     """Return every two texts whose Jaccard similarity is at least `threshold`, each similarity counted.
 
     `texts` are read once, in order; `take` is asked, in ascending order, for those at some places again, and
     without it they are kept. A text is a string, or bytes of UTF-8, or a tuple of fields: those are alike where
-    they are alike in each field, and their similarity is the least of any. Empty texts are like nothing.
+    they are alike in each field, and their similarity is the least of any. Empty texts are like nothing. A stream
+    can't say how many it has: `count` does, for the scheme that suits and for room made once.
 
-    Of the pairs just at the threshold at most one in 10,000 is missed, and of those above it fewer. What is
+    Of the pairs just at the threshold at most one in 10,000 is missed, of those above it fewer, and one in a million
+    among up to 10,000 texts. What is
     returned is right but for two different shingles with one 64-bit hash: once in 10**14 pairs of texts of
     500 shingles; NumPy counts with 63 bits. Rows, threads and engines in another order change nothing.
 
@@ -57,7 +59,7 @@ def find_similar(
     if take is None:
         kept = texts if isinstance(texts, Sequence) else list(texts)
         texts, take = kept, lambda places: [kept[place] for place in places]
-    count = len(texts) if isinstance(texts, Sized) else None
+    count = len(texts) if isinstance(texts, Sized) else count
     parse_shingle(shingle)
     scheme = scheme or choose(threshold, shingle, nearest_size(count))
 

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain, islice
 from types import ModuleType
-from typing import TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -25,8 +25,8 @@ from curator.minhash.shingles import FOLD, Array, pack
 from curator.minhash.signatures import permutations
 
 CHUNK_TEXTS, CHUNK_CHARACTERS = 4096, 4 << 20
-# Shingles of the candidates that are counted at once by one thread: 4 MB of hashes.
-BLOCK_SHINGLES = 1 << 19
+# Shingles of the candidates that are counted at once by one thread: 16 MB of hashes.
+BLOCK_SHINGLES = 1 << 21
 # Texts that all say the same but for a word make pairs by their square: in one band no more are looked at.
 MOST_MEETINGS = 8_000_000
 T = TypeVar("T")
@@ -54,11 +54,11 @@ def search(
 ) -> Similar:  # fmt: skip
     """Return every two texts that are similar enough. The story of `curator.minhash.find_similar`."""
     with closing(Crew(threads)) as crew:
-        keys, counts, sums, fields = sketches(texts, count, scheme, loops, crew, on_progress)
+        (keys, looks, counts, sums), fields = sketches(texts, count, scheme, loops, crew, on_progress)
         copy_of = copies(keys, counts, sums)
         firsts = np.flatnonzero((copy_of == np.arange(len(copy_of))) & (counts > 0))
-        candidates, complete = propose(keys, firsts, scheme, loops, crew, on_progress)
-        del keys, sums
+        candidates, complete = propose(keys, looks, firsts, scheme, threshold, loops, crew, on_progress)
+        del keys, looks, sums
         left, right, jaccard = verify(candidates, counts, take, fields, threshold, scheme, loops, crew, on_progress)
     copied = np.flatnonzero(copy_of != np.arange(len(copy_of)))
     left = np.concatenate([left, copy_of[copied]])
@@ -126,21 +126,36 @@ def fields_of(text: Text | tuple[Text, ...]) -> int:
     return len(text) if isinstance(text, tuple) else 1
 
 
+class Sketches(NamedTuple):
+    """What is kept of each text: its band keys, two bits of each permutation, its number of shingles, and the sum of
+    the squares of their hashes.
+    """
+
+    keys: Array
+    looks: Array
+    counts: Array
+    sums: Array
+
+    @classmethod
+    def room(cls, texts: int, scheme: Scheme) -> Sketches:
+        keys = np.zeros((texts, scheme.bands), np.uint32)
+        looks = np.zeros((texts, -(-scheme.permutations // 32)), np.uint64)
+        return cls(keys, looks, np.zeros(texts, np.int32), np.zeros(texts, np.uint64))
+
+
 def sketches(
-    texts: Texts, count: int | None, scheme: Scheme, loops: ModuleType, crew: Crew,
-    on_progress: Progress,
-) -> tuple[Array, Array, Array, int]:  # fmt: skip
-    """Return of each text its band keys, its number of shingles, the sum of their squared hashes; and its fields."""
+    texts: Texts, count: int | None, scheme: Scheme, loops: ModuleType, crew: Crew, on_progress: Progress
+) -> tuple[Sketches, int]:
+    """Return what is kept of each text, and how many fields each has."""
     kind, size = parse_shingle(scheme.shingle)
     a, b = permutations(scheme.permutations, scheme.seed)
     fields = 1
 
-    def sketch(chunk: list[Text | tuple[Text, ...]]) -> tuple[Array, Array, Array]:
-        n = len(chunk)
-        keys, counts, sums = np.zeros((n, scheme.bands), np.uint32), np.empty(n, np.int32), np.empty(n, np.uint64)
+    def sketch(chunk: list[Text | tuple[Text, ...]]) -> Sketches:
+        some = Sketches.room(len(chunk), scheme)
         data, starts = pack(flat(chunk, fields), loops.fold)
-        loops.sketch(data, starts, FOLD, kind == "word", size, fields, a, b, scheme.rows, keys, counts, sums)
-        return keys, counts, sums
+        loops.sketch(data, starts, FOLD, kind == "word", size, fields, a, b, scheme.rows, *some)
+        return some
 
     def pieces() -> Iterator[tuple[list[Text | tuple[Text, ...]]]]:
         nonlocal fields
@@ -149,19 +164,17 @@ def sketches(
             yield (chunk,)
 
     # Room for as many as there will be, or twice as much each time it is full.
-    room = count or CHUNK_TEXTS
-    keys, counts, sums = np.empty((room, scheme.bands), np.uint32), np.empty(room, np.int32), np.empty(room, np.uint64)
-    done = 0
+    kept, done = Sketches.room(count or CHUNK_TEXTS, scheme), 0
     for some in crew.map(sketch, pieces()):
-        end = done + len(some[1])
-        if end > len(keys):
-            room = max(end, 2 * len(keys))
-            keys, counts, sums = (np.concatenate([x[:done], np.empty((room - done, *x.shape[1:]), x.dtype)])
-                                  for x in (keys, counts, sums))  # fmt: skip
-        keys[done:end], counts[done:end], sums[done:end] = some
+        end = done + len(some.counts)
+        if end > len(kept.counts):
+            more = Sketches.room(max(end, 2 * done) - done, scheme)
+            kept = Sketches(*(np.concatenate([x[:done], y]) for x, y in zip(kept, more, strict=True)))
+        for x, y in zip(kept, some, strict=True):
+            x[done:end] = y
         done = end
         on_progress("read", done, count or 0)
-    return keys[:done], counts[:done], sums[:done], fields
+    return Sketches(*(x[:done] for x in kept)), fields
 
 
 def copies(keys: Array, counts: Array, sums: Array) -> Array:
@@ -186,20 +199,20 @@ def copies(keys: Array, counts: Array, sums: Array) -> Array:
 
 
 def propose(
-    keys: Array, firsts: Array, scheme: Scheme, loops: ModuleType, crew: Crew, on_progress: Progress
-) -> tuple[Array, bool]:
+    keys: Array, looks: Array, firsts: Array, scheme: Scheme, threshold: float, loops: ModuleType, crew: Crew,
+    on_progress: Progress,
+) -> tuple[Array, bool]:  # fmt: skip
     """Return the candidates, first * 2**32 + second, and whether all that met were looked at."""
-    most = MOST_MEETINGS + 8 * len(firsts)
+    most, differing = MOST_MEETINGS + 8 * len(firsts), scheme.most_differing(threshold)
 
     def meet(band: int) -> tuple[Array, bool]:
         order = loops.ordered(keys, firsts, band)
-        key = order >> np.uint64(32)
-        ends = np.append(np.flatnonzero(key[1:] != key[:-1]) + 1, len(key))
-        begins = np.concatenate([[0], ends[:-1]])
-        several = ends - begins > 1
-        begins, ends = begins[several], ends[several]
+        # Runs of one key; most keys come once, and are not even listed.
+        same = (order[1:] ^ order[:-1]) < np.uint64(1 << 32)
+        edges = np.flatnonzero(np.diff(same, prepend=False, append=False))
+        begins, ends = edges[::2].copy(), edges[1::2] + 1
         reach = reach_within(most, ends - begins)
-        return loops.meet(order, begins, ends, keys, band, scheme.hits, reach), reach < len(firsts)
+        return loops.meet(order, begins, ends, keys, looks, differing, band, reach), reach < len(firsts)
 
     found, complete = [np.empty(0, np.uint64)], True
     if len(firsts) > 1:
@@ -272,12 +285,11 @@ def band_arrays(texts: Sequence[Text], scheme: Scheme, loops: ModuleType) -> tup
     """Return of each text the keys of its bands, and which texts are not empty."""
     kind, size = parse_shingle(scheme.shingle)
     a, b = permutations(scheme.permutations, scheme.seed)
-    n = len(texts)
-    keys, counts, sums = np.zeros((n, scheme.bands), np.uint32), np.zeros(n, np.int32), np.empty(n, np.uint64)
-    if n:
+    kept = Sketches.room(len(texts), scheme)
+    if len(texts):
         data, starts = pack(texts, loops.fold)
-        loops.sketch(data, starts, FOLD, kind == "word", size, 1, a, b, scheme.rows, keys, counts, sums)
-    return keys.view(np.int32), counts > 0
+        loops.sketch(data, starts, FOLD, kind == "word", size, 1, a, b, scheme.rows, *kept)
+    return kept.keys.view(np.int32), kept.counts > 0
 
 
 def scores(texts: Sequence[Text], left: Array, right: Array, shingle: str, loops: ModuleType) -> Array:

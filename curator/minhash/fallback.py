@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 
 from curator.minhash.shingles import DENSE, DENSE_WINDOW, NARROW, Array
-from curator.minhash.signatures import BYTE, FIELD, FMIX32, NEXT, SPREAD, WORD
+from curator.minhash.signatures import BYTE, FIELD, FMIX32, LOWER, NEXT, SPREAD, WORD
 
 U32, U64 = np.uint32, np.uint64
 SPREAD_64 = U64(SPREAD)
@@ -122,9 +122,11 @@ def shingle_hashes(
 
 def sketch(
     data: Array, starts: Array, bytewise: Array, by_words: bool, size: int, fields: int,
-    a: Array, b: Array, rows: int, keys: Array, counts: Array, sums: Array,
+    a: Array, b: Array, rows: int, keys: Array, looks: Array, counts: Array, sums: Array,
 ) -> None:  # fmt: skip
-    """Write of each text its band keys, how many shingles it has, and the sum of the squares of their hashes."""
+    """Write of each text its band keys, a look at its signature, how many shingles it has, and the sum of the squares
+    of their hashes.
+    """
     n = len(counts)
     hashes, owner = shingle_hashes(data, starts, bytewise, by_words, size, fields, True)
     if fields > 1:
@@ -158,6 +160,9 @@ def sketch(
             key ^= key >> U64(32)
         key = (key >> U64(32)).astype(U32) ^ (key & U64(0xFFFFFFFF)).astype(U32)
         keys[filled, j] = key[filled]
+    looks[:] = 0
+    for k in range(len(a) if looks.shape[1] else 0):
+        looks[filled, k // 32] |= (signature[k, filled] & U32(3)).astype(U64) << U64(2 * (k % 32))
 
 
 def ordered(keys: Array, texts: Array, band: int) -> Array:
@@ -167,7 +172,9 @@ def ordered(keys: Array, texts: Array, band: int) -> Array:
     return order
 
 
-def meet(order: Array, begins: Array, ends: Array, keys: Array, band: int, hits: int, reach: int) -> Array:
+def meet(
+    order: Array, begins: Array, ends: Array, keys: Array, looks: Array, most: int, band: int, reach: int
+) -> Array:
     """Return the candidates of one band, first * 2**32 + second: those no earlier band brings."""
     texts = (order & U64(0xFFFFFFFF)).astype(np.int64)
     found = [np.empty(0, U64)]
@@ -178,8 +185,10 @@ def meet(order: Array, begins: Array, ends: Array, keys: Array, band: int, hits:
         x, y = texts[x], texts[x + step]
         for some in range(0, len(x), 1 << 16):
             u, w = x[some : some + (1 << 16)], y[some : some + (1 << 16)]
-            met = keys[u] == keys[w]
-            new = ~met[:, :band].any(axis=1) & (met.sum(axis=1) >= hits)
+            differ = looks[u] ^ looks[w]
+            near = np.bitwise_count((differ | differ >> U64(1)) & U64(LOWER)).sum(axis=1) <= most
+            u, w = u[near], w[near]
+            new = ~(keys[u, :band] == keys[w, :band]).any(axis=1)
             found.append(u[new].astype(U64) << U64(32) | w[new].astype(U64))
     return np.concatenate(found)
 

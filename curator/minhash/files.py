@@ -107,7 +107,9 @@ def search(
     if engine == "ray" and not importlib.util.find_spec("ray"):
         raise UserError("Ray is not installed. Install it with: pip install 'qa-curator[ray]'")
     found = pieces.cut(paths)
-    scheme = minhash.choose(threshold, shingle, minhash.nearest_size(sum(piece.rows for piece in found)))
+    size = minhash.nearest_size(sum(piece.rows for piece in found))
+    # Ray's tables of bands have no room for a look at each text: there candidates meet in more than one band.
+    scheme = minhash.choose(threshold, shingle, size, looked=engine != "ray")
     plan = Plan(found, field, threshold, scheme)
 
     if engine == "ray":

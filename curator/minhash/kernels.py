@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 
 from curator.minhash.shingles import DENSE, DENSE_WINDOW, FOLDED_CODES, HARD, LATE, MARK, NARROW
-from curator.minhash.signatures import BYTE, FIELD, FMIX32, NEXT, SPREAD, WORD
+from curator.minhash.signatures import BYTE, FIELD, FMIX32, LOWER, NEXT, SPREAD, WORD
 
 U8, U32, U64 = np.uint8, np.uint32, np.uint64
 _SPREAD = U64(SPREAD)
@@ -24,6 +24,7 @@ _D1, _D2 = map(U32, FMIX32)
 _BYTE, _WORD, _NEXT, _FIELD, _HARD = U64(BYTE), U64(WORD), U64(NEXT), U64(FIELD), U64(HARD)
 (_DENSE1, _DENSE2), (_DENSE3, _DENSE4) = ((U64(a), U64(b)) for a, b in DENSE)
 _NARROW, _CODES, _MARK, _LATE = U64(NARROW), U64(FOLDED_CODES), U64(MARK), U64(LATE)
+_LOWER, _PAIRS, _FOURS, _ONES = (U64(x) for x in (LOWER, LOWER // 5 * 3, LOWER // 85 * 15, LOWER // 85))
 _63_BITS, _42_BITS, _WIDE = U64((1 << 63) - 1), U64((1 << 42) - 1), U64(1 << 63)
 
 
@@ -158,7 +159,12 @@ def _characters(data, begin, end, bytewise, size, out, at, letter):  # type: ign
         return 0
     width = min(U64(size), k)
     windows = k - width + U64(1)
-    # Loops as short as this one run eight windows at a time.
+    # Loops as short as these run eight windows at a time.
+    if width == U64(5):
+        for j in range(windows):
+            h = letter[j] << U64(48) | letter[j + U64(1)] << U64(36) | letter[j + U64(2)] << U64(24)
+            out[U64(at) + j] = (h | letter[j + U64(3)] << U64(12) | letter[j + U64(4)]) * _SPREAD
+        return np.int64(windows)
     for j in range(windows):
         out[U64(at) + j] = letter[j]
     for x in range(U64(1), width):
@@ -266,8 +272,9 @@ def _sign(mixed, count, a, b, row):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def sketch(data, starts, bytewise, by_words, size, fields, a, b, rows, keys, counts, sums):  # type: ignore[no-untyped-def]
-    """Write of each text its band keys, how many shingles it has, and the sum of the squares of their hashes.
+def sketch(data, starts, bytewise, by_words, size, fields, a, b, rows, keys, looks, counts, sums):  # type: ignore[no-untyped-def]
+    """Write of each text its band keys, a look at its signature, how many shingles it has, and the sum of the squares
+    of their hashes.
 
     A text of several fields is like another where they are like in each field, so their shingles are told
     apart, and it counts as empty where one field is.
@@ -311,6 +318,11 @@ def sketch(data, starts, bytewise, by_words, size, fields, a, b, rows, keys, cou
                 h = U64(U64(h ^ U64(row[k])) * _WORD)
                 h ^= h >> U64(32)
             keys[i, j] = U32(h >> U64(32)) ^ U32(h & U64(0xFFFFFFFF))
+        for j in range(looks.shape[1]):
+            h = U64(0)
+            for k in range(32):
+                h |= U64(row[32 * j + k] & U32(3)) << U64(2 * k)
+            looks[i, j] = h
 
 
 @compiled
@@ -338,32 +350,31 @@ def ordered(keys, texts, band):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def meet(order, begins, ends, keys, band, hits, reach):  # type: ignore[no-untyped-def]
+def meet(order, begins, ends, keys, looks, most, band, reach):  # type: ignore[no-untyped-def]
     """Return the candidates of one band, first * 2**32 + second: those no earlier band brings.
 
     `order` holds key * 2**32 + text, sorted; `begins` and `ends` are its runs of one key. Each text meets at
-    most `reach` texts before it.
+    most `reach` texts before it. Their signatures differ in `most` permutations at most, as far as a look tells.
     """
     out = np.empty(1024, U64)
     m = 0
-    bands = keys.shape[1]
     for r in range(len(begins)):
         for q in range(begins[r] + 1, ends[r]):
             y = order[q] & U64(0xFFFFFFFF)
             for e in range(max(begins[r], q - reach), q):
                 x = order[e] & U64(0xFFFFFFFF)
-                new = True
-                for j in range(band):
+                differing = U64(0)
+                for j in range(looks.shape[1]):
+                    d = looks[x, j] ^ looks[y, j]
+                    d = (d | d >> U64(1)) & _LOWER
+                    d = (d & _PAIRS) + (d >> U64(2) & _PAIRS)
+                    differing += U64((d + (d >> U64(4)) & _FOURS) * _ONES) >> U64(56)
+                new = differing <= most
+                for j in range(band if new else 0):
                     if keys[x, j] == keys[y, j]:
                         new = False
                         break
-                met = 1
-                if new and hits > 1:
-                    for j in range(band + 1, bands):
-                        met += keys[x, j] == keys[y, j]
-                        if met == hits:
-                            break
-                if new and met >= hits:
+                if new:
                     if m == len(out):
                         wider = np.empty(2 * m, U64)
                         wider[:m] = out
@@ -395,11 +406,24 @@ def components(count, left, right):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _distinct(hashes, begin, count, table, stamp, shift, mark):  # type: ignore[no-untyped-def]
+def _shift(count):  # type: ignore[no-untyped-def]
+    """Return by how much a hash is shifted for its place in a table for `count`: its high bits are its best.
+
+    Nearly empty, as most of the time goes where two hashes want one place, and no larger: it is to stay in the cache.
+    """
+    shift = U64(58)
+    while U64(1) << (U64(64) - shift) < U64(8 * count):
+        shift -= U64(1)
+    return shift
+
+
+@compiled
+def _distinct(hashes, begin, count, table, stamp, mark):  # type: ignore[no-untyped-def]
     """Move the distinct hashes to the front, and return how many they are."""
-    mask = U64(len(table) - 1)
-    kept = begin
-    for p in range(begin, begin + count):
+    shift = _shift(count)
+    mask = (U64(1) << (U64(64) - shift)) - U64(1)
+    kept = U64(begin)
+    for p in range(U64(begin), U64(begin + count)):
         h = hashes[p]
         q = h >> shift
         while stamp[q] == mark and table[q] != h:
@@ -408,8 +432,8 @@ def _distinct(hashes, begin, count, table, stamp, shift, mark):  # type: ignore[
             stamp[q] = mark
             table[q] = h
             hashes[kept] = h
-            kept += 1
-    return kept - begin
+            kept += U64(1)
+    return np.int64(kept - U64(begin))
 
 
 @compiled
@@ -419,13 +443,10 @@ def verify(data, starts, bytewise, by_words, size, fields, left, right, threshol
     longest = 0
     for t in range(texts):
         longest = max(longest, starts[t + 1] - starts[t])
-    capacity, shift = 64, U64(58)  # the high bits of a hash are its best
-    while capacity < 2 * longest:
-        capacity *= 2
-        shift -= U64(1)
-    table = np.empty(capacity, U64)
-    stamp = np.full(capacity, -1, np.int64)
-    mask = U64(capacity - 1)
+    # A slot is taken where its stamp says so, and nothing is ever cleared.
+    capacity = U64(1) << (U64(64) - _shift(longest))
+    table, stamp = np.empty(capacity, U64), np.full(capacity, -1, np.int32)
+    shift, mask = U64(58), U64(63)
     word = np.empty(longest + 8, U64)
     hashes = np.empty(starts[texts] + 8, U64)
     begins = np.empty(texts, np.int64)
@@ -434,10 +455,10 @@ def verify(data, starts, bytewise, by_words, size, fields, left, right, threshol
     for t in range(texts):
         found = _shingles(data, starts[t], starts[t + 1] - 1, bytewise, by_words, size, U64(0), hashes, at, word)
         begins[t] = at
-        sizes[t] = _distinct(hashes, at, found, table, stamp, shift, np.int64(t))
+        sizes[t] = _distinct(hashes, at, found, table, stamp, np.int32(t))
         at += sizes[t]
     scores = np.full(len(left), -1.0)
-    mark = np.int64(texts)
+    mark = np.int32(texts)
     for f in range(fields):
         current = -1
         for i in range(len(left)):
@@ -451,8 +472,10 @@ def verify(data, starts, bytewise, by_words, size, fields, left, right, threshol
                 continue
             if x != current:
                 current = x
-                mark += 1
-                for p in range(begins[x], begins[x] + sizes[x]):
+                mark += np.int32(1)
+                shift = _shift(sizes[x])
+                mask = (U64(1) << (U64(64) - shift)) - U64(1)
+                for p in range(U64(begins[x]), U64(begins[x] + sizes[x])):
                     h = hashes[p]
                     q = h >> shift
                     while stamp[q] == mark:
@@ -461,7 +484,7 @@ def verify(data, starts, bytewise, by_words, size, fields, left, right, threshol
                     table[q] = h
             shared = 0
             rest = sizes[y]
-            for p in range(begins[y], begins[y] + sizes[y]):
+            for p in range(U64(begins[y]), U64(begins[y] + sizes[y])):
                 if shared + rest < needed:
                     break
                 h = hashes[p]

@@ -138,8 +138,8 @@ def columns(rows: Any, *names: str) -> dict[str, Array]:
 def sketch(batch: pa.Table, plan: Plan) -> Iterator[pa.Table]:
     """Give of each row of a piece its band keys, and join it to the first in the piece that is a copy."""
     (piece,) = batch["piece"].to_pylist()
-    found = engine.sketches(plan.texts(piece), None, plan.scheme, engine.load("auto"), engine.Crew(1), silent)
-    keys, counts, sums, _ = found
+    found, _ = engine.sketches(plan.texts(piece), None, plan.scheme, engine.load("auto"), engine.Crew(1), silent)
+    keys, _, counts, sums = found
     ids = np.arange(len(counts), dtype=np.int64) | np.int64(piece) << ROW_BITS
     first = np.where(counts > 0, ids[engine.copies(keys, counts, sums)], -1)
     # What needs no company is spread: a text that comes a million times would fill one partition.

@@ -98,6 +98,10 @@ def pack_folded(texts: Sequence[Text]) -> tuple[Array, Array]:
 
 def joined(texts: Sequence[Text]) -> bytes:
     """Return texts as UTF-8, each ended by a zero."""
+    try:
+        return b"\0".join([*texts, b""])  # type: ignore[list-item]
+    except TypeError:  # not all are bytes, which is seen at the first that is none
+        pass
     if all(isinstance(one, str) for one in texts):
         return "\0".join([*texts, ""]).encode("utf-8", "surrogatepass")  # type: ignore[list-item]
     encoded = (one if isinstance(one, bytes) else one.encode("utf-8", "surrogatepass") for one in texts)
