@@ -63,14 +63,14 @@ def fill(session: Session, made: list[tuple[str, str]]) -> None:
                 ])  # fmt: skip
 
 
-def saves(app: Any, stop: threading.Event) -> Iterator[float]:
+def saves(app: Any, stop: threading.Event, name: str) -> Iterator[float]:
     """Save a pair twenty times a second until it is to stop; yield how long each took, in milliseconds."""
     with database.open_session(app) as session:
         number = 0
         while not stop.is_set():
             number += 1
             start = time.perf_counter()
-            pairs.add(session, question=f"Saved number {number}?", answer="It was saved.", by="bench", dataset="saved")
+            pairs.add(session, question=f"{name} number {number}?", answer="It was saved.", by="bench", dataset="saved")
             yield 1000 * (time.perf_counter() - start)
             time.sleep(0.05)
 
@@ -89,7 +89,7 @@ def measure(number: int, folder: Path) -> None:
         fill(session, made)
         start, before = time.perf_counter(), processor_seconds()
         stop, beside = threading.Event(), []
-        saver = threading.Thread(target=lambda: beside.extend(saves(app, stop)))
+        saver = threading.Thread(target=lambda: beside.extend(saves(app, stop, "Beside")))
         saver.start()
         done = quality.check(session, Rules(), folder)
         stop.set()
@@ -102,14 +102,16 @@ def measure(number: int, folder: Path) -> None:
         print(f"Once more, {again.looked_at:,} changed: {time.perf_counter() - start:.2f} s")
     client = app.test_client()
     for address in ("/check/", "/check/statistics"):
-        times = []
+        times, spent = [], []
         for _ in range(6):
-            start = time.perf_counter()
+            start, before = time.perf_counter(), time.process_time()
             client.get(address)
             times.append(1000 * (time.perf_counter() - start))
-        print(f"{address}: first {times[0]:.0f} ms, then {statistics.median(times[1:]):.0f} ms")
+            spent.append(1000 * (time.process_time() - before))
+        print(f"{address}: first {times[0]:.0f} ms, then {statistics.median(times[1:]):.0f} ms; "
+              f"by processor {spent[0]:.0f} and {statistics.median(spent[1:]):.0f} ms")  # fmt: skip
     stop, alone = threading.Event(), []
-    for taken in saves(app, stop):
+    for taken in saves(app, stop, "Alone"):
         alone.append(taken)
         if len(alone) == 100:
             stop.set()

@@ -49,7 +49,18 @@ class Found(NamedTuple):
     keys: tuple[int, int] | None
 
 
+SAID = ("question", "answer", "system", "history", "trashed", "dataset_id")
+# Of a revision: whether it changed what flags follow from. A status or a tag is nothing to a check.
+CONCERNS = (
+    "(before IS NULL OR fingerprint IS NOT NULL OR CAST(before AS TEXT) LIKE '%\"trashed\"%' OR "
+    "CAST(before AS TEXT) LIKE '%\"dataset_id\"%')"
+)
 COLUMNS = "id, question, answer, system, CAST(history AS TEXT), dataset_id, trashed, revision"
+
+
+def concerns(before: Mapping[str, Any]) -> bool:
+    """Whether a change of these fields may change flags."""
+    return any(name in before for name in SAID)
 
 
 def look(row: Sequence[Any], rules: Rules) -> Found:
@@ -96,10 +107,8 @@ def note(session: Session, changeset: Changeset, pair_ids: Sequence[int]) -> Non
         if stands.changeset_id == changeset.id:  # its first part was few
             move(session, stands, changeset.id - 1)
         return
-    if not pair_ids:
-        return
     session.flush()
-    if not look_again(session, pair_ids):
+    if pair_ids and not look_again(session, pair_ids):
         return
     # What an act between the two changed may not be flagged yet: then a pass goes over both.
     if stands.changeset_id in (changeset.id - 1, changeset.id):

@@ -242,7 +242,7 @@ def change(session: Session, changeset: Changeset, pair: Pair, values: Mapping[s
         )
     )  # fmt: skip
     changeset.rows += 1
-    checking.note(session, changeset, [pair.id])
+    checking.note(session, changeset, [pair.id] if checking.concerns(before) else [])
     return True
 
 
@@ -258,6 +258,7 @@ def change_many(
     revisions: list[tuple[Any, ...]] = []
     updates: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
     texts: list[neighbours.Change] = []
+    told: list[int] = []
     for pair, values in changes:
         before = differing(pair, values)
         if not before:
@@ -272,13 +273,15 @@ def change_many(
         updates.setdefault(tuple(after), []).append((pair.id, *after.values()))
         revisions.append((pair.id, pair.revision + 1, changeset.id, to_json(before), old_fingerprint))
         texts.append((pair.id, compared(pair, {}), compared(pair, values)))
+        if checking.concerns(before):
+            told.append(pair.id)
     for names, rows in updates.items():
         update(session, names, sorted(rows, key=itemgetter(0)))
     if revisions:
         insert(session, "revision", ("pair_id", "number", "changeset_id", "before", "fingerprint"), revisions)
     neighbours.note(session, texts)
     changeset.rows += len(revisions)
-    checking.note(session, changeset, [revision[0] for revision in revisions])
+    checking.note(session, changeset, told)
     for kept in list(session.identity_map.values()):  # it was read before, and is no longer so
         if isinstance(kept, Pair):
             session.expire(kept)

@@ -22,7 +22,7 @@ NAMES = {
 # Too near to each other for a paragraph to tell: they count as one.
 AS = {"ms": "id", "da": "no", "sk": "cs"}
 READ = 1000  # characters of a text that are looked at
-JUDGED = 200  # of them, what is no code
+JUDGED = 120  # of them, what is no code
 LEAST_LETTERS = 40
 LEAST_SIGNS = 12  # of scripts that write a word with one or two
 SURE = 0.9

@@ -87,6 +87,15 @@ def test_a_save_after_a_large_act_leaves_that_to_the_pass(stored, write):
     assert flagged(stored) == []
 
 
+def test_a_status_or_a_tag_makes_no_flag_old(stored, write):
+    imports.apply(stored, write("a.csv", csv([(f"Is {n} large?", "TODO") for n in range(250)])), by="ada")
+    quality.check(stored, Rules())
+    pairs.set_status(stored, list(range(1, 251)), "approved", "ada")
+    pairs.trash(stored, [7], "ada")
+    assert (quality.behind(stored, Rules()), len(flagged(stored))) == (1, 249)
+    assert quality.check(stored, Rules()).looked_at == 1
+
+
 def test_a_stopped_pass_goes_on_where_it_was(stored, write, monkeypatch):
     monkeypatch.setattr(passes, "SLICE", 50)
     rows = [(f"Is {n % 150} large?", "TODO" if n < 100 and n % 10 else f"It is {n}.") for n in range(200)]

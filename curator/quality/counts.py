@@ -16,7 +16,6 @@ from curator.models import Changeset, Pair, PairFlag, Revision
 from curator.pairs import dataset_named
 from curator.quality.workers import FEW, MOST, processors
 
-COUNTED = 50_000  # changed pairs that are counted one by one; beyond, a pair that changed twice counts twice
 SECONDS = 0.0004  # that a look at a pair takes one processor, as `python -m bench.checks` measures it
 START_SECONDS = 2.0
 
@@ -104,18 +103,14 @@ def behind(session: Session, rules: Rules) -> int:
     stands = checking.state(session)
     if stands is None or not stands.rules.is_like(rules):
         return session.scalar(sa.select(sa.func.count()).select_from(Pair).where(~Pair.trashed)) or 0
+    left = sa.select(sa.func.count(sa.distinct(Revision.pair_id))).where(sa.text(checking.CONCERNS))
     number = 0
-    if stands.after is not None:
-        left = sa.select(sa.func.count()).select_from(Pair).where(Pair.id > stands.after)
-        if stands.since:
-            left = left.where(Pair.id.in_(sa.select(Revision.pair_id).where(Revision.changeset_id > stands.since)))
-        number = session.scalar(left) or 0
-    newer = Changeset.id > stands.changeset_id
-    since = session.scalar(sa.select(sa.func.sum(Changeset.rows)).where(newer)) or 0
-    if 0 < since <= COUNTED:
-        several = sa.select(sa.func.count(sa.distinct(Revision.pair_id)))
-        since = session.scalar(several.where(Revision.changeset_id > stands.changeset_id)) or 0
-    return number + since
+    if stands.after is not None and stands.since:
+        number = session.scalar(left.where(Revision.changeset_id > stands.since, Revision.pair_id > stands.after)) or 0
+    elif stands.after is not None:
+        number = session.scalar(sa.select(sa.func.count()).select_from(Pair).where(Pair.id > stands.after)) or 0
+    since = left.where(Revision.changeset_id > stands.changeset_id)
+    return number + once(session, ("behind", stands.changeset_id), lambda: session.scalar(since) or 0)
 
 
 def look_seconds(pairs: int) -> float:

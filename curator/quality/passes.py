@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from curator import checking
-from curator.checking import COLUMNS, State
+from curator.checking import COLUMNS, CONCERNS, State
 from curator.errors import UserError
 from curator.flags import BETWEEN, Rules
 from curator.language import language_of
@@ -178,7 +178,7 @@ def changed(since: int) -> str:
     """Return the condition of SQL that a pair was changed after a changeset; all were after the first."""
     if not since:
         return "id > :after"
-    return f"id > :after AND id IN (SELECT pair_id FROM revision WHERE changeset_id > {int(since)})"
+    return f"id > :after AND id IN (SELECT pair_id FROM revision WHERE changeset_id > {int(since)} AND {CONCERNS})"
 
 
 def count(session: Session, where: str, stands: State) -> int:
