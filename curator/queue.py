@@ -34,6 +34,7 @@ HARD = 0.1  # the share of a run's lines that are hard: those it lost most on
 MOST_HARD = 10_000  # of them: each is looked up, and nobody reads more before the next run
 HARDEST = 4.0  # what the first of them counts; the last of them counts almost nothing
 LOW_STARS = 2.5  # answers to it that are rated so on average say that it teaches badly
+FEW = 2000  # pairs that wait: so many are sorted together; of more, those at hand are looked for
 FIRST_LOOK, LONGEST_LOOK = 64, 8192  # pairs with a reason that are looked up together
 MANY_CHANGED = 5000  # pairs after which all are scored again
 SITTING_GAP = timedelta(minutes=5)
@@ -102,15 +103,23 @@ def walk(session: Session, selection: Selection, beside: int | None = None, back
 
     `back` turns the order round.
     """
-    order = order_of(session)
-    where = search.conditions(session, waiting(selection))
+    order, wanted = order_of(session), waiting(selection)
     mark = order.key(beside) if beside is not None else None
+    if search.count(session, wanted) <= FEW:
+        few = sorted(order.key(pair_id) for pair_id in search.ids(session, wanted))
+        yield from (-number for _, number in beyond(few, mark, back))
+        return
+    where = search.conditions(session, wanted)
+    parts = [with_reason, the_rest]
+    for part in parts[::-1] if back else parts:
+        yield from part(session, order, where, mark, back)
+
+
+def beyond(ranked: list[Key], mark: Key | None, back: bool) -> list[Key]:
+    """Return what follows a mark, or with `back` what comes before it, the nearest first."""
     if back:
-        yield from the_rest(session, order, where, mark, back=True)
-        yield from with_reason(session, order, where, mark, back=True)
-    else:
-        yield from with_reason(session, order, where, mark)
-        yield from the_rest(session, order, where, mark)
+        return ranked[: bisect_left(ranked, mark) if mark else None][::-1]
+    return ranked[bisect_right(ranked, mark) if mark else 0 :]
 
 
 def after(session: Session, selection: Selection, pair_id: int) -> int | None:
@@ -124,16 +133,9 @@ def before(session: Session, selection: Selection, pair_id: int) -> int | None:
     return next(walk(session, selection, pair_id, back=True), None)
 
 
-def with_reason(
-    session: Session, order: Order, where: list[Any], mark: Key | None, back: bool = False
-) -> Iterator[int]:  # fmt: skip
+def with_reason(session: Session, order: Order, where: list[Any], mark: Key | None, back: bool) -> Iterator[int]:
     """Yield the pairs that have a reason and meet conditions, the strongest reason first."""
-    with order.lock:
-        ranked = order.ranked
-        if back:
-            ranked = ranked[: bisect_left(ranked, mark) if mark else None][::-1]
-        else:
-            ranked = ranked[bisect_right(ranked, mark) if mark else 0 :]
+    ranked = beyond(order.ranked, mark, back)
     start, size = 0, FIRST_LOOK
     while start < len(ranked):
         some = [-number for _, number in ranked[start : start + size]]
@@ -142,17 +144,15 @@ def with_reason(
         start, size = start + size, min(2 * size, LONGEST_LOOK)
 
 
-def the_rest(
-    session: Session, order: Order, where: list[Any], mark: Key | None, back: bool = False
-) -> Iterator[int]:  # fmt: skip
+def the_rest(session: Session, order: Order, where: list[Any], mark: Key | None, back: bool) -> Iterator[int]:
     """Yield the pairs that have no reason and meet conditions, the newest first."""
     if back and mark and mark[0] < 0:
         return
     last = -mark[1] if mark and mark[0] == 0 else None
     by_id = Pair.id.asc() if back else Pair.id.desc()
     while True:
-        beyond = [] if last is None else [Pair.id > last if back else Pair.id < last]
-        ids = list(session.scalars(sa.select(Pair.id).where(*where, *beyond).order_by(by_id).limit(FIRST_LOOK)))
+        further = [] if last is None else [Pair.id > last if back else Pair.id < last]
+        ids = list(session.scalars(sa.select(Pair.id).where(*where, *further).order_by(by_id).limit(FIRST_LOOK)))
         yield from (pair_id for pair_id in ids if pair_id not in order.scores)
         if len(ids) < FIRST_LOOK:
             return

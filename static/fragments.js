@@ -34,6 +34,13 @@ export function say(text, isBad = false) {
   messages.replaceChildren(message);
 }
 
+/** Bring a part into view where it is not: what was refused, and why, from its beginning. */
+function show(place) {
+  const { top } = place.getBoundingClientRect();
+  const isHigh = top > 60 && top < innerHeight * 0.4; // nothing jumps that begins in sight
+  if (!isHigh) place.scrollIntoView({ block: place.querySelector("[role=alert], .restored") ? "start" : "nearest" });
+}
+
 /** Where one thing at a time is shown, the address names it: a reload shows what is shown. */
 function keepAddress() {
   const shown = document.querySelector("main [data-address]");
@@ -50,8 +57,9 @@ function put(place, page) {
   const at = keepAddress();
   const field = place.querySelector("textarea, [autofocus]");
   (field ?? place.querySelector("[data-row], [data-item]"))?.focus({ preventScroll: true });
-  at && place.contains(at) ? scrollTo(0, 0) : place.scrollIntoView({ block: "nearest" });
   place.dispatchEvent(new CustomEvent("arrived", { bubbles: true }));
+  if (at && place.contains(at)) scrollTo(0, 0);
+  else show(place);
 }
 
 /** Fetch this page again and take its content over, so that scroll and focus stay. */

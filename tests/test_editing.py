@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
 from playwright.sync_api import Page, expect
 from sqlalchemy.orm import Session
 
-from curator import history, pairs
+from curator import history, pairs, runs
 from curator.models import Pair
 
 MakePair = Callable[..., Pair]
@@ -22,7 +23,7 @@ def edit(page: Page, place: str = "/pairs/") -> None:
     """Open the form of the first pair."""
     page.goto(place)
     page.wait_for_load_state("networkidle")
-    if place == "/pairs/":
+    if place == "/pairs/" or place.startswith("/duplicates/"):
         page.keyboard.press("j")
     page.keyboard.press("e")
     expect(page.get_by_label("Answer", exact=True)).to_be_visible()
@@ -107,6 +108,41 @@ def test_a_pair_is_edited_where_it_is_seen(page: Page, make_pair: MakePair, sess
     expect(page.locator("main")).to_contain_text("Yes, until seven.")
     expect(page.locator("main .form")).to_have_count(0)
     assert (saved(session, pair).answer, pair.notes, pair.status) == ("Yes, until seven.", "Ask Bo.", "approved")
+    assert drafts(page) == []
+
+
+def test_a_pair_is_edited_in_its_cluster_of_duplicates_with_all_that_other_places_have(
+    page: Page, make_pair: MakePair, session: Session
+):
+    long = "The library opens at nine in the morning and closes at seven in the evening on every weekday"
+    make_pair("When are you open?", long)
+    make_pair("When are you open?", long + "!")
+    edit(page, "/duplicates/?threshold=75")
+    type_answer(page, "From nine to seven.")
+    edit(page, "/duplicates/?threshold=75")
+    expect(page.locator(".restored")).to_be_in_viewport()
+    best = int(str(page.locator("form[data-draft]").get_attribute("data-draft")).partition("-")[2])
+    pairs.edit(session, best, {"answer": "From nine to six."}, revision=1, by="bo")
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("alert")).to_contain_text("changed by bo")
+    expect(page.get_by_role("alert")).to_be_in_viewport()
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#messages")).to_contain_text(f"Saved pair {best}.")
+    assert saved(session, pairs.get(session, best)).answer == "From nine to seven."
+    assert drafts(page) == []
+
+
+def test_a_note_on_a_sample_is_no_draft_once_it_was_rated(page: Page, session: Session, run_folder: Path):
+    runs.import_run(session, run_folder)
+    page.goto("/review/")
+    page.wait_for_load_state("networkidle")
+    page.get_by_label("Note").fill("Right, but dull.")
+    page.reload()
+    expect(page.get_by_label("Note")).to_have_value("Right, but dull.")
+    page.keyboard.press("Escape")
+    page.keyboard.press("4")
+    expect(page.locator("#messages")).to_contain_text("Rated 4.")
+    page.wait_for_load_state("networkidle")
     assert drafts(page) == []
 
 

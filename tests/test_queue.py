@@ -21,8 +21,13 @@ MakePair = Callable[..., Pair]
 DRAFTS = Selection()
 
 
-def ids(session: Session, selection: Selection = DRAFTS) -> list[int]:
-    return list(queue.walk(session, selection))
+def walk(session: Session, selection: Selection = DRAFTS, beside: int | None = None, back: bool = False) -> list[int]:
+    """Walk along the queue both ways that it can be: as a short one, and as one too long to be sorted."""
+    short = list(queue.walk(session, selection, beside, back))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(queue, "FEW", -1)
+        assert list(queue.walk(session, selection, beside, back)) == short
+    return short
 
 
 @pytest.fixture
@@ -77,7 +82,7 @@ def rated(session: Session) -> Callable[[Pair, int], None]:
 
 def test_without_a_reason_the_newest_comes_first(session: Session, make_pair: MakePair):
     first, second, third = (make_pair() for _ in range(3))
-    assert ids(session) == [third.id, second.id, first.id]
+    assert walk(session) == [third.id, second.id, first.id]
 
 
 def test_what_is_flagged_comes_first_the_gravest_before_all(
@@ -88,7 +93,7 @@ def test_what_is_flagged_comes_first_the_gravest_before_all(
     flag(clash, "contradiction")
     flag(both, "truncated")
     flag(both, "contradiction")
-    assert ids(session) == [both.id, clash.id, cut.id, plain.id]
+    assert walk(session) == [both.id, clash.id, cut.id, plain.id]
 
 
 def test_a_flag_that_the_queue_does_not_know_is_a_reason_too(
@@ -96,7 +101,7 @@ def test_a_flag_that_the_queue_does_not_know_is_a_reason_too(
 ):
     odd, _ = make_pair(), make_pair()
     flag(odd, "written_in_verse")
-    assert ids(session)[0] == odd.id
+    assert walk(session)[0] == odd.id
     assert queue.reasons(session, odd)[0].name == "written in verse"
 
 
@@ -117,7 +122,7 @@ def test_what_a_run_found_hardest_comes_before_what_it_learned(
 ):
     some = [make_pair() for _ in range(20)]
     trained([(pair, 9.0 if pair is some[3] else 8.0 if pair is some[7] else 1.0) for pair in some])
-    assert ids(session)[:3] == [some[3].id, some[7].id, some[-1].id]
+    assert walk(session)[:3] == [some[3].id, some[7].id, some[-1].id]
 
 
 def test_a_pair_that_was_rewritten_since_the_run_is_no_longer_hard(
@@ -125,9 +130,9 @@ def test_a_pair_that_was_rewritten_since_the_run_is_no_longer_hard(
 ):
     some = [make_pair() for _ in range(10)]
     trained([(pair, 10.0 - number) for number, pair in enumerate(some)])
-    assert ids(session)[0] == some[0].id
+    assert walk(session)[0] == some[0].id
     pairs.edit(session, some[0].id, {"answer": "Better."}, revision=1, by="ada")
-    assert ids(session)[0] == some[-1].id
+    assert walk(session)[0] == some[-1].id
     assert queue.reasons(session, some[0]) == []
 
 
@@ -137,7 +142,7 @@ def test_what_was_rated_low_comes_early_and_what_was_rated_high_does_not(
     low, high, plain = (make_pair() for _ in range(3))
     rated(low, 1)
     rated(high, 5)
-    assert ids(session) == [low.id, plain.id, high.id]
+    assert walk(session) == [low.id, plain.id, high.id]
 
 
 def test_approved_rejected_and_trashed_pairs_do_not_wait(session: Session, make_pair: MakePair):
@@ -145,25 +150,25 @@ def test_approved_rejected_and_trashed_pairs_do_not_wait(session: Session, make_
     pairs.set_status(session, [approved.id], "approved", "ada")
     pairs.set_status(session, [rejected.id], "rejected", "ada")
     pairs.trash(session, [trashed.id], "ada")
-    assert ids(session) == [draft.id]
+    assert walk(session) == [draft.id]
 
 
 def test_a_filter_narrows_the_queue(session: Session, make_pair: MakePair, flag: Callable[..., None]):
     billing, other = make_pair(tags=["billing"]), make_pair()
     approved = make_pair(tags=["billing"], status="approved")
     flag(other, "truncated")
-    assert ids(session, Selection(tag="billing")) == [billing.id]
-    assert ids(session, Selection(tag="billing", statuses=("approved",))) == [approved.id]
+    assert walk(session, Selection(tag="billing")) == [billing.id]
+    assert walk(session, Selection(tag="billing", statuses=("approved",))) == [approved.id]
 
 
 def test_the_walk_back_is_the_walk_turned_round(session: Session, make_pair: MakePair, flag: Callable[..., None]):
     some = [make_pair() for _ in range(9)]
     for pair in some[::3]:
         flag(pair, "truncated" if pair.id % 2 else "secret")
-    onward = ids(session)
+    onward = walk(session)
     for place, pair_id in enumerate(onward):
-        assert list(queue.walk(session, DRAFTS, pair_id)) == onward[place + 1 :]
-        assert list(queue.walk(session, DRAFTS, pair_id, back=True)) == onward[:place][::-1]
+        assert walk(session, DRAFTS, pair_id) == onward[place + 1 :]
+        assert walk(session, DRAFTS, pair_id, back=True) == onward[:place][::-1]
 
 
 def test_what_is_left_for_later_comes_again_after_the_last(session: Session, make_pair: MakePair):
@@ -179,7 +184,7 @@ def test_the_order_follows_every_write(session: Session, make_pair: MakePair, fl
     some = [make_pair() for _ in range(12)]
     for pair in some[:6]:
         flag(pair, "truncated")
-    ids(session)
+    walk(session)
     with writing(session):  # a save takes the flags of its pair along
         changeset = history.begin(session, "edited", "ada")
         history.change(session, changeset, some[0], {"answer": "Whole."})
@@ -188,9 +193,9 @@ def test_the_order_follows_every_write(session: Session, make_pair: MakePair, fl
         changeset = history.begin(session, "edited", "ada")
         history.change(session, changeset, some[9], {"answer": "Cut off in the"})
         session.add(PairFlag(pair_id=some[9].id, flag="secret"))
-    kept = ids(session)
+    kept = walk(session)
     queue.ORDERS.clear()
-    assert kept == ids(session)
+    assert kept == walk(session)
     assert kept[0] == some[9].id and some[0].id in kept[6:]
 
 
@@ -227,7 +232,7 @@ def test_the_queue_is_the_same_on_both_databases(
     rated(some[2], 1)
     trained([(pair, 9.0 if pair is some[3] else 1.0) for pair in some])
     pairs.set_status(session, [some[0].id], "approved", "ada")
-    assert ids(session)[:3] == [some[3].id, some[1].id, some[2].id]
+    assert walk(session)[:3] == [some[3].id, some[1].id, some[2].id]
     assert queue.progress(session, DRAFTS, "ada").today == 1
 
 
@@ -327,7 +332,8 @@ def test_the_command_lists_what_is_next_with_its_reason(
     assert runner.invoke(args=["queue", "--limit", "1"]).stdout == "1\tLikely truncated: ends mid-sentence\tWhere?\n"
 
 
-def test_a_long_queue_is_walked_in_pieces(session: Session, make_pair: MakePair):
+def test_a_long_queue_is_walked_in_pieces(session: Session, make_pair: MakePair, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(queue, "FEW", 1)
     for _ in range(queue.FIRST_LOOK + 3):
         make_pair()
     assert list(islice(queue.walk(session, DRAFTS), 100)) == list(range(queue.FIRST_LOOK + 3, 0, -1))
