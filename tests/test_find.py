@@ -2,6 +2,7 @@
 
 import html
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,26 @@ def test_searching_again_keeps_the_other_filters_and_the_order(client, make_pair
 def test_what_was_found_is_marked_in_the_field_that_was_asked(text, query, field, found):
     parts = search.highlight(text, query, field)
     assert "".join(part for _, part in parts) == text and [part for hit, part in parts if hit] == found
+
+
+def test_twenty_people_look_and_save_at_once(app, client, make_pair):
+    """Each request has a connection and asks for a second: the pool's fifteen once had all wait for each other."""
+    for _ in range(3):
+        make_pair()
+
+    def look(number):
+        if number % 5 == 0:
+            client_of(app).post("/pairs/1/status", data={"status": ["draft", "approved"][number % 2]})
+        return client_of(app).get(f"/pairs/?query=answer -x{number}").status_code
+
+    with ThreadPoolExecutor(20) as people:
+        assert set(people.map(look, range(40))) == {200}
+
+
+def client_of(app):
+    client = app.test_client()
+    client.environ_base["HTTP_ORIGIN"] = "http://localhost"
+    return client
 
 
 def test_the_list_shows_where_an_answer_says_what_was_searched(client, make_pair):
