@@ -162,3 +162,13 @@ def test_the_list_shows_where_an_answer_says_what_was_searched(client, make_pair
     make_pair(answer="It is long. " * 60 + "The turtle is at the end.")
     shown = text_of(client.get("/pairs/?query=answer:turtle"))
     assert "… " in shown and "<mark>turtle</mark>" in shown
+
+
+def test_commands_take_the_same_language(runner, make_pair):
+    make_pair("May I bring my dog?", "Yes.")
+    make_pair("May I bring my cat?", "No, and not the dog either.")
+    runner.invoke(args=["export", "--jsonl", "--query", "-question:dog len:>10", "-o", "out.jsonl"])
+    written = Path("out.jsonl").read_text()
+    assert "bring my cat" in written and "bring my dog" not in written
+    wrong = runner.invoke(args=["export", "--jsonl", "--query", "len:>abc"])
+    assert wrong.exit_code == 1 and "Error: len:>abc names no length" in wrong.output
