@@ -166,7 +166,7 @@ def test_a_changeset_of_postgresql_that_comes_late_is_not_missed(session):
 
 
 def test_a_field_with_too_many_values_is_asked_of_the_database(session, monkeypatch):
-    monkeypatch.setattr("curator.bitmaps.index.MOST_VALUES", 2)
+    monkeypatch.setattr("curator.bitmaps.field.MOST_VALUES", 2)
     for number in range(5):
         pairs.add(session, question=f"{number}?", answer="Yes.", by="ada", source=f"page {number}", tags=[f"t{number}"])
     for query in ('source:"page 4"', "source:page*", "tag:t3", "-tag:t1"):

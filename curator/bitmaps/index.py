@@ -24,7 +24,8 @@ import sqlalchemy as sa
 from pyroaring import BitMap
 from sqlalchemy.engine import Connection, Engine
 
-MOST_VALUES = 2000  # of one field that have a bitmap; where each pair has a source of its own, SQL is asked
+from curator.bitmaps.field import Field
+
 MOST_CHANGED = 0.3  # share of the pairs above which reading all is quicker
 REMEMBERED = 100  # searches for words
 GAP_SECONDS = 24 * 3600.0  # how long a changeset may come after a later one
@@ -46,41 +47,6 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 START = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
 
 
-class Field:
-    """The pairs of each value of one field; `is_whole` where none was left out."""
-
-    def __init__(self) -> None:
-        self.values: dict[Any, BitMap] = {}
-        self.is_whole = True
-
-    def add(self, value: Any, ids: BitMap) -> None:
-        if value in self.values:
-            self.values[value] |= ids
-        elif len(self.values) < MOST_VALUES:
-            self.values[value] = ids.copy()
-        else:
-            self.is_whole = False
-
-    def remove(self, ids: BitMap) -> None:
-        for value in list(self.values):
-            self.values[value] -= ids
-            if not self.values[value]:
-                del self.values[value]
-
-    def having(self, value: Any, is_prefix: bool = False) -> BitMap | None:
-        """Return the pairs that have a value, or one that begins so; None where the index can't tell."""
-        if not is_prefix and value in self.values:
-            return self.values[value]
-        if not self.is_whole:
-            return None
-        found = [ids for name, ids in self.values.items() if name.startswith(value)] if is_prefix else []
-        return BitMap.union(*found) if found else BitMap()
-
-    def counts(self, within: BitMap) -> dict[Any, int]:
-        counted = ((value, ids.intersection_cardinality(within)) for value, ids in self.values.items())
-        return {value: count for value, count in counted if count}
-
-
 class Index:
     """What is known of all pairs of one database. Each use holds `lock`, so that it sees one state."""
 
@@ -90,6 +56,7 @@ class Index:
         self.is_built = kept is not None and self.recall(kept)
 
     def forget(self) -> None:
+        """Know nothing, as at the beginning."""
         self.newest: tuple[Any, ...] = (0, 0, "")  # changeset: id, rows, at
         self.gaps: dict[int, float] = {}  # changesets of PostgreSQL that may still come, and since when they are missed
         self.live, self.trash = BitMap(), BitMap()
@@ -116,6 +83,7 @@ class Index:
             return self
 
     def catch_up(self, connection: Connection) -> None:
+        """Do what `refresh` says; where it fails, the index is neither as it was nor as it should be."""
         news = self.news(connection) if self.is_built else None
         rows = sum(changeset.rows for changeset in news or ())
         if news is None or rows > 1000 + MOST_CHANGED * self.size:
@@ -133,6 +101,7 @@ class Index:
 
     @property
     def size(self) -> int:
+        """How many pairs there are, those in the trash among them."""
         return len(self.live) + len(self.trash)
 
     def news(self, connection: Connection) -> list[Any] | None:
