@@ -21,8 +21,8 @@ from pathlib import Path
 TAGS = [f"topic {number}" for number in range(40)] + ["billing", "refund", "urgent", "pinned"]
 SOURCES = ["desk", "email", "phone", "chat", "forum", "manual", "faq.csv", "tickets.jsonl"]
 STATUSES = ("draft", "draft", "draft", "approved", "approved", "rejected")
-PAIR = "/bench/pair.json?_size=50"
-# What is asked: our address, and what comes nearest to it at Datasette, which shows rows as JSON without a page around.
+PAIR = "/bench/pair?_size=50"
+# What is asked: our address, and what comes nearest to it at Datasette. Both answer with a page for people.
 ASKED = {
     "first page": ("/pairs/", PAIR),
     "last page": ("/pairs/?last=1", PAIR + "&_next={last}"),
@@ -38,7 +38,7 @@ ASKED = {
     "a pair and its place": ("/pairs/{middle}?status=draft", None),
 }
 FTS = (
-    "/bench.json?_shape=objects&sql=select+id,question,answer,status,tags+from+pair+where+id+in+(select+rowid+from+"
+    "/bench?sql=select+id,question,answer,status,tags+from+pair+where+id+in+(select+rowid+from+"
     "pair_text+where+pair_text+match+:q)+order+by+id+limit+50&q="
 )
 

@@ -383,8 +383,10 @@ to_json = json.JSONEncoder(ensure_ascii=False).encode
 def open_engine(url: str, busy_timeout_seconds: float = 30) -> Engine:
     """Open a database: SQLite with WAL, foreign keys and a busy timeout, or PostgreSQL as it is."""
     if not url.startswith("sqlite"):
-        return sa.create_engine(url, pool_pre_ping=True, json_serializer=to_json)
-    engine = sa.create_engine(url, connect_args={"timeout": busy_timeout_seconds}, json_serializer=to_json)
+        return sa.create_engine(url, pool_pre_ping=True, max_overflow=40, json_serializer=to_json)
+    # Who has a connection may ask for a second one, to see what was committed since: all must not wait for each other.
+    pool = {"max_overflow": -1} if sa.engine.make_url(url).database else {}
+    engine = sa.create_engine(url, connect_args={"timeout": busy_timeout_seconds}, json_serializer=to_json, **pool)
 
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:

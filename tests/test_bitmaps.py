@@ -119,6 +119,25 @@ def test_an_index_kept_on_disk_catches_up_with_what_happened_since(session, tmp_
         assert again.fields[name].values == field.values, name
 
 
+def test_an_index_that_is_damaged_on_disk_is_made_anew(session, tmp_path):
+    add(session, random.Random(3), 1)
+    (tmp_path / "index.npz").write_bytes(b"PK half of it")
+    assert list(Index(session.get_bind(), tmp_path / "index.npz").refresh().live) == [1]
+
+
+def test_flags_of_changed_pairs_are_seen_without_reading_all_flags(session):
+    for number in range(3):
+        add(session, random.Random(6), number)
+    session.add_all([Checked(id=1), PairFlag(pair_id=1, flag="long")])
+    session.commit()
+    index = Index(session.get_bind()).refresh()
+    changeset = pairs.set_status(session, [2], "rejected", "ada")
+    session.add(PairFlag(pair_id=2, flag="long"))
+    session.get(Checked, 1).changeset_id = changeset.id
+    session.commit()
+    assert list(index.refresh().fields["flag"].values["long"]) == [1, 2]
+
+
 def test_another_database_in_the_same_place_is_read_anew(session):
     add(session, random.Random(4), 1)
     index = Index(session.get_bind()).refresh()
@@ -147,7 +166,7 @@ def test_a_changeset_of_postgresql_that_comes_late_is_not_missed(session):
 
 
 def test_a_field_with_too_many_values_is_asked_of_the_database(session, monkeypatch):
-    monkeypatch.setattr("curator.bitmaps.index.MOST_VALUES", 2)
+    monkeypatch.setattr("curator.bitmaps.field.MOST_VALUES", 2)
     for number in range(5):
         pairs.add(session, question=f"{number}?", answer="Yes.", by="ada", source=f"page {number}", tags=[f"t{number}"])
     for query in ('source:"page 4"', "source:page*", "tag:t3", "-tag:t1"):

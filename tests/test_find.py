@@ -2,6 +2,7 @@
 
 import html
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -137,7 +138,37 @@ def test_what_was_found_is_marked_in_the_field_that_was_asked(text, query, field
     assert "".join(part for _, part in parts) == text and [part for hit, part in parts if hit] == found
 
 
+def test_twenty_people_look_and_save_at_once(app, client, make_pair):
+    """Each request has a connection and asks for a second: the pool's fifteen once had all wait for each other."""
+    for _ in range(3):
+        make_pair()
+
+    def look(number):
+        if number % 5 == 0:
+            client_of(app).post("/pairs/1/status", data={"status": ["draft", "approved"][number % 2]})
+        return client_of(app).get(f"/pairs/?query=answer -x{number}").status_code
+
+    with ThreadPoolExecutor(20) as people:
+        assert set(people.map(look, range(40))) == {200}
+
+
+def client_of(app):
+    client = app.test_client()
+    client.environ_base["HTTP_ORIGIN"] = "http://localhost"
+    return client
+
+
 def test_the_list_shows_where_an_answer_says_what_was_searched(client, make_pair):
     make_pair(answer="It is long. " * 60 + "The turtle is at the end.")
     shown = text_of(client.get("/pairs/?query=answer:turtle"))
     assert "… " in shown and "<mark>turtle</mark>" in shown
+
+
+def test_commands_take_the_same_language(runner, make_pair):
+    make_pair("May I bring my dog?", "Yes.")
+    make_pair("May I bring my cat?", "No, and not the dog either.")
+    runner.invoke(args=["export", "--jsonl", "--query", "-question:dog len:>10", "-o", "out.jsonl"])
+    written = Path("out.jsonl").read_text()
+    assert "bring my cat" in written and "bring my dog" not in written
+    wrong = runner.invoke(args=["export", "--jsonl", "--query", "len:>abc"])
+    assert wrong.exit_code == 1 and "Error: len:>abc names no length" in wrong.output

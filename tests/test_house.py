@@ -64,7 +64,7 @@ LATE = {
     f"curator.minhash.{name}"
     for name in ("engine", "fallback", "kernels", "ray", "reference", "shingles", "signatures")
 }
-LATE |= {"curator.bitmaps.index", "curator.search.lines", "curator.search.sets"}
+LATE |= {"curator.bitmaps.field", "curator.bitmaps.index", "curator.search.lines", "curator.search.sets"}
 LATE |= {"curator.vectors", *(f"curator.vectors.{name}" for name in ("embedding", "near", "store"))}
 FOREIGN = {
     "curator": {"trainer", "torch", "sentence_transformers"},

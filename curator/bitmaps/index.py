@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from threading import RLock
 from time import monotonic
 from typing import Any
@@ -25,7 +24,8 @@ import sqlalchemy as sa
 from pyroaring import BitMap
 from sqlalchemy.engine import Connection, Engine
 
-MOST_VALUES = 2000  # of one field that have a bitmap; where each pair has a source of its own, SQL is asked
+from curator.bitmaps.field import Field
+
 MOST_CHANGED = 0.3  # share of the pairs above which reading all is quicker
 REMEMBERED = 100  # searches for words
 GAP_SECONDS = 24 * 3600.0  # how long a changeset may come after a later one
@@ -47,41 +47,6 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 START = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
 
 
-class Field:
-    """The pairs of each value of one field; `is_whole` where none was left out."""
-
-    def __init__(self) -> None:
-        self.values: dict[Any, BitMap] = {}
-        self.is_whole = True
-
-    def add(self, value: Any, ids: BitMap) -> None:
-        if value in self.values:
-            self.values[value] |= ids
-        elif len(self.values) < MOST_VALUES:
-            self.values[value] = ids.copy()
-        else:
-            self.is_whole = False
-
-    def remove(self, ids: BitMap) -> None:
-        for value in list(self.values):
-            self.values[value] -= ids
-            if not self.values[value]:
-                del self.values[value]
-
-    def having(self, value: Any, is_prefix: bool = False) -> BitMap | None:
-        """Return the pairs that have a value, or one that begins so; None where the index can't tell."""
-        if not is_prefix and value in self.values:
-            return self.values[value]
-        if not self.is_whole:
-            return None
-        found = [ids for name, ids in self.values.items() if name.startswith(value)] if is_prefix else []
-        return BitMap.union(*found) if found else BitMap()
-
-    def counts(self, within: BitMap) -> dict[Any, int]:
-        counted = ((value, ids.intersection_cardinality(within)) for value, ids in self.values.items())
-        return {value: count for value, count in counted if count}
-
-
 class Index:
     """What is known of all pairs of one database. Each use holds `lock`, so that it sees one state."""
 
@@ -91,6 +56,7 @@ class Index:
         self.is_built = kept is not None and self.recall(kept)
 
     def forget(self) -> None:
+        """Know nothing, as at the beginning."""
         self.newest: tuple[Any, ...] = (0, 0, "")  # changeset: id, rows, at
         self.gaps: dict[int, float] = {}  # changesets of PostgreSQL that may still come, and since when they are missed
         self.live, self.trash = BitMap(), BitMap()
@@ -109,24 +75,33 @@ class Index:
     def refresh(self) -> Index:
         """Read what changed since the last look; everything where that can't be told, as after a restore."""
         with self.lock, self.engine.connect() as connection:
-            news = self.news(connection) if self.is_built else None
-            rows = sum(changeset.rows for changeset in news or ())
-            if news is None or rows > 1000 + MOST_CHANGED * self.size:
+            try:
+                self.catch_up(connection)
+            except BaseException:  # half of what changed would otherwise pass for all of it
                 self.is_built = False
-                self.forget()
-                self.build(connection)
-                self.is_built = True
-            elif news:
-                self.reread(connection, [changeset.id for changeset in news])
-            self.read_splits(connection)
-            self.read_flags(connection, [changeset.id for changeset in news or ()])
-            self.unkept += self.size if news is None else rows
-            if self.kept and self.unkept >= WORTH_KEEPING:
-                self.keep(self.kept)
+                raise
             return self
+
+    def catch_up(self, connection: Connection) -> None:
+        """Do what `refresh` says; where it fails, the index is neither as it was nor as it should be."""
+        news = self.news(connection) if self.is_built else None
+        rows = sum(changeset.rows for changeset in news or ())
+        if news is None or rows > 1000 + MOST_CHANGED * self.size:
+            self.is_built, news = False, None
+            self.forget()
+            self.build(connection)
+            self.is_built = True
+        elif news:
+            self.reread(connection, [changeset.id for changeset in news])
+        self.read_splits(connection)
+        self.read_flags(connection, [changeset.id for changeset in news or ()])
+        self.unkept += self.size if news is None else rows
+        if self.kept and self.unkept >= WORTH_KEEPING:
+            self.keep(self.kept)
 
     @property
     def size(self) -> int:
+        """How many pairs there are, those in the trash among them."""
         return len(self.live) + len(self.trash)
 
     def news(self, connection: Connection) -> list[Any] | None:
@@ -222,7 +197,7 @@ class Index:
         places = np.array(ids, np.int64)
         most = int(places.max()) + 1
         if most > len(self.length):
-            more = max(most, min(2 * len(self.length), 1 << 20)) - len(self.length)
+            more = most + most // 8 - len(self.length)
             self.length = np.append(self.length, np.zeros(more, np.int64))
             self.edited = np.append(self.edited, np.zeros(more, np.int64))
         self.length[places], self.edited[places] = lengths, edited
@@ -259,12 +234,16 @@ class Index:
         query = sa.text("SELECT scheme, stamp, changeset_id FROM checked")
         checked = [tuple(row) for row in connection.execute(query)]
         found = "SELECT flag, pair_id FROM pair_flag"
-        if checked != self.checked:
+        if not self.checked or [row[:2] for row in checked] != [row[:2] for row in self.checked]:
+            if checked == self.checked and not changesets:
+                return
             self.fields.pop("flag", None)
-        elif changesets:
-            some = ", ".join(map(str, changesets))
-            self.fields["flag"].remove(BitMap(connection.execute(sa.text(f"{CHANGED_BY} ({some})")).scalars()))
-            found += f" WHERE pair_id IN ({CHANGED_BY} ({some}))"
+        elif changesets or checked != self.checked:
+            first, last = sorted((self.checked[0][2], checked[0][2]))
+            some = ", ".join(map(str, [0, *changesets]))
+            pairs = f"{CHANGED_BY} ({some}) OR (changeset_id > {first} AND changeset_id <= {last})"
+            self.fields["flag"].remove(BitMap(connection.execute(sa.text(pairs)).scalars()))
+            found += f" WHERE pair_id IN ({pairs})"
         else:
             return
         self.checked = checked
@@ -287,15 +266,16 @@ class Index:
             "partial": [name for name, field in self.fields.items() if not field.is_whole],
         }  # fmt: skip
         self.unkept = 0
+        written = path.with_suffix(".part")
         try:
-            with NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            with written.open("wb") as file:
                 np.savez(
                     file, length=self.length, edited=self.edited, sets=np.frombuffer(b"".join(parts), np.uint8),
-                    known=np.frombuffer(json.dumps(known, default=str).encode(), np.uint8),
+                    known=np.frombuffer(json.dumps(known).encode(), np.uint8),
                 )  # fmt: skip
-            Path(file.name).replace(path)
+            written.replace(path)
         except OSError:  # a full disk: the next start reads the pairs again
-            path.unlink(missing_ok=True)
+            written.unlink(missing_ok=True)
 
     def recall(self, path: Path) -> bool:
         """Read the index from disk. Return whether there was one; what changed since is found as always."""
@@ -304,24 +284,24 @@ class Index:
                 known = json.loads(file["known"].tobytes())
                 if known["scheme"] != SCHEME:
                     return False
-                self.length, self.edited = file["length"], file["edited"]
-                whole = file["sets"].tobytes()
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+                self.length, self.edited, whole = file["length"], file["edited"], file["sets"].tobytes()
+            end = 0
+            for (name, value), size in zip(known["sets"], known["sizes"], strict=True):
+                ids, end = BitMap.deserialize(whole[end : end + size]), end + size
+                if name:
+                    self.fields[name].values[value] = ids
+                elif value == "live":
+                    self.live = ids
+                else:
+                    self.trash = ids
+            for name in known["partial"]:
+                self.fields[name].is_whole = False
+            self.newest = tuple(known["newest"])
+            self.gaps = dict.fromkeys(known["gaps"], monotonic())
+            self.versions, self.checked = [*map(tuple, known["versions"])], [*map(tuple, known["checked"])]
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):  # none, or one that was not written to its end
+            self.forget()
             return False
-        end = 0
-        for (name, value), size in zip(known["sets"], known["sizes"], strict=True):
-            ids, end = BitMap.deserialize(whole[end : end + size]), end + size
-            if name:
-                self.fields[name].values[value] = ids
-            elif value == "live":
-                self.live = ids
-            else:
-                self.trash = ids
-        for name in known["partial"]:
-            self.fields[name].is_whole = False
-        self.newest = tuple(known["newest"])
-        self.gaps = dict.fromkeys(known["gaps"], monotonic())
-        self.versions, self.checked = [*map(tuple, known["versions"])], [*map(tuple, known["checked"])]
         return True
 
     # ── asking ───────────────────────────────────────────────────────────────────────────────────────────────────

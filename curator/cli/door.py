@@ -95,7 +95,7 @@ def selecting(command: Function) -> Function:
     """Add the options that say which pairs, as every page has them in its address."""
     for option in (
         click.option("--trash", is_flag=True, help="Those in the trash."),
-        click.option("--query", metavar="TEXT", help='Full text, as in the search field: refund "late fee".'),
+        click.option("--query", metavar="TEXT", help="As in the search field: refund -tag:billing len:>400"),
         click.option("--source", help="Only this source."),
         click.option("--tag", help="Only with this tag."),
         click.option("--status", multiple=True, type=click.Choice(STATUSES), help="May stand several times."),

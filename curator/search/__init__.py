@@ -209,15 +209,15 @@ def page(
     with index.lock:
         line = Line(index, members(session, index.refresh(), selection), sort)
         total = len(line.ids)
+        end = max(total - 1, 0) // size * size
         if last:
-            first = (total - 1) // size * size
+            first = end
         elif before is not None:
-            first = line.before(before) - size
+            first = max(line.before(before) - size, 0)
         else:
             first = 0 if after is None else line.before(after) + line.holds(after)
-        if first >= total:  # the mark lies beyond an end: begin again
-            first = 0
-        first = max(first, 0)
+        if first >= total:  # what stood behind the mark is gone: the last page that there is
+            first = end
         marks = line.marks_at(first, first + size)
         wanted = [line.id_of(mark) for mark in marks]
     rows = sa.select(Pair).options(joinedload(Pair.dataset)).where(Pair.id.in_(wanted))
