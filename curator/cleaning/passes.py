@@ -213,7 +213,7 @@ def look(
         spent = time.monotonic() - began
         if any(map(cleaner.is_slow, range(len(steps)))) and spent > SECONDS_ALLOWED + SECONDS_A_PAIR * found.looked:
             raise UserError(
-                f"The patterns were stopped at pair {rows[-1].id}: {found.looked:,} pairs took {spent:.0f} s. "
+                f"The patterns were stopped at pair {rows[-1].id}, after {spent:.0f} s for {found.looked:,} pairs. "
                 "Nothing was changed. Write them without repetitions inside repetitions."
             )
         if on_progress:
@@ -261,7 +261,7 @@ class Copies:
         changed = {pair_id: values for pair_id, values in changed.items() if values.keys() & set(TEXTS)}
         if not changed:
             return
-        wanted = sa.select(Pair.id, Pair.dataset_id, *columns_of(TEXTS)).where(Pair.id.in_(changed))
+        wanted = sa.select(Pair.id, Pair.dataset_id, *columns_of(TEXTS)).where(self.one_of(Pair.id, changed))
         of: dict[str, int] = {}
         for pair_id, dataset_id, question, answer, system, turns in self.session.execute(wanted):
             as_it_stands = {"question": question, "answer": answer, "system": system}
@@ -271,9 +271,17 @@ class Copies:
             of[fingerprint] = dataset_id
             key = (dataset_id, int(fingerprint[:16], 16))
             self.new[key] = self.new.get(key, 0) + 1
-        same = sa.select(Pair.id, Pair.dataset_id, Pair.fingerprint).where(Pair.fingerprint.in_(of), ~Pair.trashed)
+        same = sa.select(Pair.id, Pair.dataset_id, Pair.fingerprint)
+        same = same.where(self.one_of(Pair.fingerprint, of), ~Pair.trashed)
         for pair_id, dataset_id, fingerprint in self.session.execute(same):
             self.there.append((pair_id, (dataset_id, int(fingerprint[:16], 16))))
+
+    def one_of(self, column: Any, values: Collection[Any]) -> Any:
+        """Return the condition that a column is one of many values: on SQLite by one list rather than thousands."""
+        if self.session.get_bind().dialect.name == "postgresql":
+            return column.in_(values)
+        listed = sa.func.json_each(to_json(list(values))).table_valued("value")
+        return column.in_(sa.select(listed.c.value))
 
     def counted(self, ids: Collection[int]) -> int:
         """Return how many pairs would be copies, the first of each text not counted."""

@@ -70,7 +70,7 @@ def masking(what: Iterable[str], region: str) -> Clean:
 
 FIND = Option("find", "Text", needed=True)
 WITH = Option("with", "Replace with")
-IGNORE_CASE = Option("ignore_case", "Capitals or not", False)
+IGNORE_CASE = Option("ignore_case", "Ignore capitals", False)
 WORDS = Option("words", "Whole words only", False)
 LINES = Option("lines", "^ and $ at each line", False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,11 +92,11 @@ def apply() -> Response:
     place = url_for("cleaning.index", step=list(map(str, steps)), **selection.to_args())
     found = cleaning.kept(steps, selection, home())
     if found is None or digest not in (None, found.digest):
-        found = cleaning.look(door.session(), steps, selection, seconds=SECONDS)
-    if digest is not None and found.digest != digest or not found.is_whole:
+        found = cleaning.look(door.session(), steps, selection)
+    if digest is not None and found.digest != digest:
         door.tell(str(cleaning.changed_since()))
         return redirect(place, 303)
-    left = len(found.ids) - len(excepted & set(found.ids) if excepted else ())
+    left = len(found.ids) - len(among(excepted, found))
     if left > BY_JOB:
         job = start("clean", f"Clean {door.plural(left)}", steps, selection,
                     digest=found.digest, except_ids=sorted(excepted))  # fmt: skip
@@ -148,7 +149,11 @@ def of_edit(pair_id: int, number: int) -> Response | str:
 def preview(steps: list[Step], selection: Selection, excepted: set[int]) -> dict[str, Any]:
     """Return what the page shows of what steps would change. Raises UserError where a pattern is stopped."""
     session = door.session()
-    found = cleaning.kept(steps, selection, home()) or cleaning.look(session, steps, selection, seconds=SECONDS)
+    found = cleaning.kept(steps, selection, home())
+    if found is None or found.as_of != cleaning.last_changeset(session):
+        anew = cleaning.look(session, steps, selection, seconds=SECONDS)
+        found = anew if anew.is_whole or found is None else found
+    excepted = among(excepted, found)
     at = max(0, door.integer("at") or 0)
     at = at - at % SHOWN if at < len(found.ids) else 0
     shown = found.ids[at : at + SHOWN].tolist()
@@ -164,6 +169,12 @@ def preview(steps: list[Step], selection: Selection, excepted: set[int]) -> dict
         "left": len(found.ids) - len(excepted),
         "total": search.count(session, selection),
     }
+
+
+def among(excepted: set[int], found: cleaning.Found) -> set[int]:
+    """Return those of some pairs that would change."""
+    places = {pair_id: bisect_left(found.ids, pair_id) for pair_id in excepted}
+    return {pair_id for pair_id, place in places.items() if found.ids[place : place + 1].tolist() == [pair_id]}
 
 
 def start(kind: str, title: str, steps: Iterable[Step], selection: Selection, **more: Any) -> Job:
