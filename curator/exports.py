@@ -232,6 +232,7 @@ def write_folder(
         splits=frozen.shares | {"seed": frozen.seed},
         filters=frozen.selection,
         cleaning=versions.cleaning_before(session, frozen),
+        report=frozen.report,
     )
 
 
@@ -291,10 +292,11 @@ def finish(folder: Path, card: str, files: dict[str, dict[str, Any]], **about: A
     """Take away the files of an earlier export, write the card and, last, the manifest, and return that (FILES.md)."""
     for name in FOLDER_FILES - files.keys():
         (folder / name).unlink(missing_ok=True)
-    order = ("dataset", "version", "fingerprint", "created", "format", "files", "splits", "filters", "cleaning")
-    about |= {"files": files}
+    order = ["dataset", "version", "fingerprint", "created", "format", "files", "splits", "filters", "cleaning"]
+    order += ["report"] if "report" in about else []
+    card_file = {"sha256": write_file([card], folder / "README.md"), "lines": card.count("\n"), "split": None}
+    about |= {"files": files | {"README.md": card_file}}
     manifest = {name: about[name] for name in order} | {"software": {"qa-curator": software_version()}}
-    write_file([card], folder / "README.md")
     write_file([json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"], folder / "manifest.json")
     return manifest
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from trainer import UserError
+from trainer.__main__ import make_parser
 from trainer.config import RunConfig, fill_in, make_config
 
 
@@ -80,3 +81,13 @@ def test_an_unknown_command_is_one_line_and_exit_code_1():
     assert done.returncode == 1
     assert done.stderr.startswith("Error: Argument COMMAND: invalid choice: 'fly'")
     assert done.stderr.count("\n") == 1
+
+
+def test_an_option_that_is_on_or_off_is_a_flag_and_a_truth_value_of_the_file(tmp_path):
+    file = tmp_path / "trainer.toml"
+    file.write_text("unverified = true\n", "utf-8")
+    assert make_config({}, file).unverified is True and make_config({}).unverified is False
+    assert make_parser().parse_args(["run", "--unverified"]).unverified is True
+    file.write_text("unverified = 'yes'\n", "utf-8")
+    with pytest.raises(UserError, match="unverified in .* is 'yes', but must be true or false"):
+        make_config({}, file)

@@ -6,7 +6,16 @@ import json
 import pytest
 
 from trainer import UserError
-from trainer.dataset import find_max_tokens, newest_export, normalise, read_examples, read_messages, split
+from trainer.dataset import (
+    describe,
+    find_max_tokens,
+    newest_export,
+    normalise,
+    read_examples,
+    read_messages,
+    split,
+    verify,
+)
 
 PAIR = {"messages": [{"role": "user", "content": "Wo?"}, {"role": "assistant", "content": "Köln"}]}
 
@@ -157,3 +166,37 @@ def test_without_a_name_the_newest_export_is_taken(tmp_path):
 def test_the_token_limit_fits_all_but_the_longest_lines():
     assert find_max_tokens([10] * 995 + [900] * 5, model_limit=1024) == 32
     assert find_max_tokens([10, 900], model_limit=512) == 512
+
+
+def exported(folder, **changes):
+    """Write an exported folder of two splits with its manifest, then change files of it."""
+    files = {}
+    for split_name in ("train", "test"):
+        path = questions(folder / f"{split_name}.jsonl", f"A question to {split_name}?")
+        files[path.name] = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "lines": 1, "split": split_name}
+    files["README.md"] = {"sha256": "of the card", "lines": 9, "split": None}
+    (folder / "manifest.json").write_text(json.dumps({"version": 3, "files": files}))
+    for name, text in changes.items():
+        path = folder / f"{name}.jsonl"
+        path.unlink() if text is None else path.write_text(text)
+    return folder
+
+
+def test_an_export_as_it_was_written_is_verified_and_a_file_without_manifest_is_taken_as_it_is(tmp_path):
+    folder = exported(tmp_path)
+    verify(folder, described := describe(folder))
+    assert described["verified"] is True
+    assert describe(folder / "train.jsonl")["verified"] is None
+
+
+@pytest.mark.parametrize("changes, name", [
+    ({"train": '{"question": "Q", "answer": "Another."}\n'}, "train.jsonl"),
+    ({"test": None}, "test.jsonl"),
+    ({"validation": '{"question": "Q", "answer": "Added by hand."}\n'}, "validation.jsonl"),
+])  # fmt: skip
+def test_an_export_that_was_changed_is_refused_with_the_file_and_what_to_do(tmp_path, changes, name):
+    folder = exported(tmp_path, **changes)
+    with pytest.raises(
+        UserError, match=f"{name} is not the file that was exported.*flask export --version 3.*--unverif"
+    ):
+        verify(folder, describe(folder))

@@ -1,8 +1,13 @@
 """Versions: frozen, split without leaks, the same for ever."""
 
 import json
+import os
 import random
+import shutil
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +19,7 @@ from curator.models import Line, VersionLine, writing
 from curator.search import Selection
 from curator.versions import freezing, proof, splits
 
+ROOT = Path(__file__).parent.parent
 SOLD = "The shop by the harbour sells fresh bread, coffee and newspapers from seven in the morning"
 
 
@@ -540,3 +546,40 @@ def test_a_large_selection_is_frozen_by_a_job(client, app, session, fifty, monke
     assert "Froze version 1: 50 lines." in page and "Show version 1" in page
     session.rollback()
     assert versions.get(session, 1).counts == {"train": 40, "validation": 5, "test": 5}
+
+
+# Bytes.
+
+WRITE = """
+import sys
+from pathlib import Path
+from curator import create_app, database, exports, versions
+from curator.search import Selection
+app = create_app()
+with database.open_session(app) as session:
+    version, _ = versions.freeze(session, Selection(), by="ada", stratify="tag")
+    exports.write_folder(session, version.id, Path(sys.argv[1]))
+    print(version.id, version.fingerprint)
+"""
+
+
+def test_the_same_content_has_the_same_version_and_bytes_whatever_the_hash_seed_and_the_locale(
+    session, make_pair, home, tmp_path
+):
+    for i in range(40):
+        make_pair(f"Wo ist „{words(3, i)}“? 👋", f"Hier:\u2028{words(9, 50 + i)}.", tags=[f"t{i % 3}", "x"])
+    session.close()
+    shutil.copytree(home, tmp_path / "copy")
+    said, files = [], []
+    # Two copies are frozen, each by itself; then the first one's version is written once more.
+    for place, seed, locale in ((home, "1", "C"), (tmp_path / "copy", "2", "C.UTF-8"), (home, "2", "C.UTF-8")):
+        out = tmp_path / f"out{len(said)}"
+        environment = os.environ | {"PYTHONHASHSEED": seed, "LC_ALL": locale, "TZ": f"UTC+{seed}"}
+        environment |= {"CURATOR_HOME": str(place), "DATABASE_URL": f"sqlite:///{place / 'curator.db'}"}
+        command = [sys.executable, "-c", WRITE, str(out)]
+        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+        said.append(done.stdout)
+        files.append({path.name: path.read_bytes() for path in out.iterdir()})
+    texts = [{name: data for name, data in each.items() if name.endswith(".jsonl")} for each in files]
+    assert len(set(said)) == 1 and texts[0] == texts[1] and len(texts[0]) == 3
+    assert files[0] == files[2]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from trainer import UserError
-from trainer.config import CONFIG_FILE, RunConfig, make_config
+from trainer.config import CONFIG_FILE, RunConfig, make_config, option_type
 
 RUN_HELP = f"""\
 Fine-tune a base on exported pairs: a frozen, 4-bit base with a LoRA adapter (QLoRA), on the CPU or a GPU.
@@ -61,7 +61,11 @@ def make_parser() -> argparse.ArgumentParser:
     run.add_argument("--config", metavar="FILE", type=Path, help=f"read options from here, not from {CONFIG_FILE}")
     for each in fields(RunConfig)[1:]:
         flags = (["-o"] if each.name == "output" else []) + [f"--{each.name.replace('_', '-')}"]
-        run.add_argument(*flags, dest=each.name, metavar=each.name.upper(), help=help_of(each.name))
+        if option_type(each.name) is bool:
+            run.add_argument(*flags, dest=each.name, action="store_true", default=argparse.SUPPRESS,
+                             help=help_of(each.name))  # fmt: skip
+        else:
+            run.add_argument(*flags, dest=each.name, metavar=each.name.upper(), help=help_of(each.name))
     commands.add_parser(
         "base",
         help="make the built-in base if it is not there yet, and print its folder",

@@ -55,6 +55,7 @@ class RunConfig:
 
     data: str | None = option(None, "a .jsonl file or an exported folder; unset: the newest under exports/")
     base: str = option("builtin", "a folder, a Hugging Face name, or builtin: the teaching model made here")
+    unverified: bool = option(False, "train on an export that was changed since it was written; the record says so")
     output: str | None = option(None, "the run's folder, not there yet; unset: the next free name under runs/")
     epochs: float | None = option(
         None, "passes over the training lines; unset: 3, or 12 for a base below 100 M weights", above(0)
@@ -108,7 +109,7 @@ class FilledConfig(RunConfig):
 
 
 def option_type(name: str) -> type:
-    """Return the type a given value of the option must have: str, int or float."""
+    """Return the type a given value of the option must have: str, int, float or bool."""
     hint = typing.get_type_hints(RunConfig)[name]
     if isinstance(hint, types.UnionType):
         hint = next(kind for kind in typing.get_args(hint) if kind is not types.NoneType)
@@ -149,6 +150,10 @@ def make_config(given: Mapping[str, Any], config_file: Path | None = None) -> Ru
 
 def convert(value: Any, kind: type, limits: Limits | None) -> str | int | float:
     """Return `value` as `kind`. Raises ValueError with the words of what it must be."""
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise ValueError("true or false")
+        return value
     noun = {int: "a whole number", float: "a number", str: "text"}[kind]
     must_be = noun if limits is None else limits.words if kind is str else f"{noun}, {limits.words}"
     # A truth value is an int to Python, and any number a text, but neither is what the user meant.

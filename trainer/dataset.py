@@ -95,11 +95,43 @@ def describe(path: Path) -> dict[str, Any]:
         said = json.loads(manifest.read_text("utf-8")) if manifest.is_file() else None
     except ValueError as error:
         raise UserError(f"{manifest} is not JSON: {error}. Make the export again, or take it away.") from None
+    if said is not None and not isinstance(said, dict):
+        raise UserError(f"{manifest} is no manifest. Make the export again, or take it away.")
     return {
         "path": str(path),
-        "sha256": {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in export_files(path).values()},
+        "sha256": {f.name: digest_of(f) for f in export_files(path).values()},
         "manifest": said,
+        "verified": None if said is None else not changed(path, said),
     }
+
+
+def digest_of(file: Path) -> str:
+    """Return the sha256 of a file, which may be larger than memory."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def changed(path: Path, manifest: dict[str, Any]) -> list[str]:
+    """Return the files of an exported folder that are not, or not as, its manifest says."""
+    files = manifest.get("files")
+    files = files if isinstance(files, dict) else {}
+    # The data set card belongs to no split: people may write into it.
+    said = {name: file.get("sha256") for name, file in files.items() if isinstance(file, dict) and file.get("split")}
+    there = {f.name for f in export_files(path).values()}
+    found = {name: digest_of(path / name) if (path / name).is_file() else None for name in {*said, *there}}
+    return sorted(name for name in found if found[name] != said.get(name))
+
+
+def verify(path: Path, data: dict[str, Any]) -> None:
+    """Raise UserError where an export is not the one that its manifest, as `describe` read it, speaks of."""
+    if data["verified"] is False:
+        manifest = data["manifest"]
+        version = f" --version {manifest['version']}" if manifest.get("version") else ""
+        raise UserError(
+            f"{path / changed(path, manifest)[0]} is not the file that was exported: its sha256 is another than in "
+            f"manifest.json. Write it again with: flask export{version} -o {path}/ — or train on it as it is with "
+            "--unverified, which the record of the run will say."
+        )
 
 
 def read_examples(path: Path) -> list[Example]:

@@ -42,6 +42,9 @@ def run(asked: RunConfig) -> Record:
     folder = choose_folder(asked.output)
     threads = use_threads(asked.threads)
     path = Path(asked.data) if asked.data else dataset.newest_export()
+    data = dataset.describe(path)
+    if not asked.unverified:
+        dataset.verify(path, data)
     examples = dataset.split(dataset.read_examples(path), asked.validation, asked.test, asked.seed)
 
     base = load_base(asked)
@@ -57,7 +60,7 @@ def run(asked: RunConfig) -> Record:
         folder,
         asked,
         config,
-        data=dataset.describe(path),
+        data=data,
         lines={name: len(split) for name, split in by_split.items()},
         left_out=left_out,
         base=base.identity,

@@ -10,11 +10,11 @@ from curator.cli.pairs import export, import_, preferences, stats, undo
 from curator.cli.queue import queue
 from curator.cli.runs import import_run
 from curator.cli.tables import init_db, settings_
-from curator.cli.versions import freeze, versions
+from curator.cli.versions import freeze, publish, versions
 
 COMMANDS = (
-    init_db, import_, export, preferences, convert, duplicates, clean, check, queue, undo, freeze, versions, import_run,
-    stats, backup, restore, settings_,
+    init_db, import_, export, preferences, convert, duplicates, clean, check, queue, undo, freeze, versions, publish,
+    import_run, stats, backup, restore, settings_,
 )  # fmt: skip
 
 stand_in()

@@ -58,6 +58,8 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--name", default="", help="A name for people.")
 @click.option("--note", default="", help="What is in it, for the data set card.")
+@click.option("--license", "license_", default="", metavar="ID", help="For the data set card: cc-by-4.0")
+@click.option("--language", default="", metavar="CODES", help="For the data set card: en, or en,de")
 @click.option("--json", "json_", is_flag=True, help="The version and what was proved of it, as JSON.")
 @selecting
 @with_session
@@ -68,6 +70,8 @@ def freeze(
     stratify: str | None,
     group_by: str,
     keep_out: tuple[Path, ...],
+    license_: str,
+    language: str,
     name: str,
     note: str,
     json_: bool,
@@ -96,6 +100,8 @@ def freeze(
             group_by=group_by,
             stratify=stratify or "",
             keep_out=keep_out,
+            license=license_,
+            language=language,
             on_progress=show,
         )
     if json_:
@@ -198,6 +204,31 @@ def compare(session: Session, old: int, new: int, json_: bool) -> None:
             for role, parts in row.diffs() if kind == "changed" else ():
                 marks = {"delete": "[-{}-]", "insert": "{{+{}+}}", "same": "{}"}
                 click.echo(f"    {role}: {shortened(''.join(marks[op].format(part) for op, part in parts), 200)}")
+
+
+@click.command()
+@click.argument("target", metavar="hub:OWNER/NAME")
+@click.option("--version", "number", type=int, required=True, help="The version to publish.")
+@click.option("--public", is_flag=True, help="Let everybody see it; else a new data set is private.")
+@click.option("--dry-run", is_flag=True, help="Show what would be uploaded, check name and token, and upload nothing.")
+@with_session
+def publish(session: Session, target: str, number: int, public: bool, dry_run: bool) -> None:
+    """Upload a version to the Hugging Face hub as a data set: its files, its card, its manifest.
+
+    The token is the one of `hf auth login` or of HF_TOKEN. Publishing a newer version adds a commit and a tag.
+
+    Example: flask publish hub:ada/library --version 1 --dry-run
+    """
+    from curator import publishing
+
+    with publishing.prepared(session, target, number) as upload:
+        for name, size, sha256 in upload.files:
+            click.echo(f"{name:<20} {size:>13,} bytes  {sha256[:12]}")
+        if dry_run:
+            publishing.token()
+            say(f"Nothing was uploaded. Without --dry-run these go to {upload.address}")
+            return
+        click.echo(f"Published version {number}: {publishing.publish(upload, is_private=not public)}")
 
 
 def spoken_counts(version: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from sqlalchemy.orm import Session
 from curator import duplicates, history, search
 from curator.duplicates import reading
 from curator.errors import Conflict, UserError
-from curator.models import Changeset, Version, VersionLine, now, writing
+from curator.models import Changeset, PairFlag, Version, VersionLine, now, writing
 from curator.pairs import dataset_named
 from curator.search import Selection
 from curator.versions import grouping, splits
@@ -62,7 +63,8 @@ class Plan:
 
 def freeze(
     session: Session, selection: Selection, *, by: str, shares: Shares = SHARES, seed: int = 1, name: str = "",
-    note: str = "", group_by: str = "", stratify: str = "", keep_out: Sequence[Path] = (),
+    note: str = "", group_by: str = "", stratify: str = "", keep_out: Sequence[Path] = (), license: str = "",
+    language: str = "",
     on_progress: Progress = quiet,
 ) -> tuple[Version, bool]:  # fmt: skip
     """Keep the text of a selection for ever, with a split. Return the version, and whether it is new.
@@ -75,19 +77,42 @@ def freeze(
     Raises UserError where the shares make no sense or too few pairs are there to split, Conflict where pairs are
     edited faster than they can be read.
     """
-    asked = splits.checked(shares)
+    asked, about = splits.checked(shares), {"license": checked_code(license), "language": checked_code(language)}
     if not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise UserError(f"The seed {seed} is no whole number from 0 on. For example: --seed 1")
     held = [found for path in keep_out for found in [kept_out(session, path, selection, on_progress)]]
     for _ in range(ATTEMPTS):
         with reading.snapshot(session):
             plan = planned(session, selection, asked, seed, group_by, stratify, held, on_progress)
+            plan.report |= about | {"flags": flags(session, plan.ids)}
         try:
             with writing(session):
                 return keep(session, plan, selection, asked, seed, by, name, note, on_progress)
         except Changed:
             continue
     raise Conflict("Pairs are being edited faster than they can be frozen. Nothing was kept: try again in a minute.")
+
+
+def checked_code(words: str) -> str:
+    """Return identifiers as a dataset card has them: cc-by-4.0, or en,de. Raises UserError."""
+    code = words.replace(" ", "").lower()
+    if code and not re.fullmatch(r"[a-z0-9][a-z0-9.,+-]{0,59}", code):
+        raise UserError(f"{words!r} is no identifier of a licence or a language. For example: cc-by-4.0, or en,de")
+    return code
+
+
+def flags(session: Session, ids: Any) -> dict[str, int]:
+    """Return how many pairs have which flag now, by the last check, the most frequent first."""
+    import numpy as np
+
+    found: Counter[str] = Counter()
+    rows = session.connection().execute(
+        sa.select(PairFlag.flag, PairFlag.pair_id), execution_options={"yield_per": 50_000}
+    )
+    for part in rows.partitions():
+        there = np.isin([pair_id for _, pair_id in part], ids)
+        found.update(flag for (flag, _), is_there in zip(part, there.tolist(), strict=True) if is_there)
+    return dict(sorted(found.items(), key=lambda one: (-one[1], one[0])))
 
 
 def kept_out(session: Session, path: Path, selection: Selection, on_progress: Progress) -> dict[str, Any]:
@@ -239,6 +264,8 @@ def report(
 
     _, sizes = np.unique(group[kept], return_counts=True)
     largest = int(sizes.max())
+    named = np.bincount(rows.sources[kept], minlength=len(rows.source_names)).tolist()
+    sources = {name: number for name, number in zip(rows.source_names, named, strict=True) if name and number}
     moved = kept[(known[kept] >= 0) & (known[kept] != sides[kept])]
     return {
         "asked": dict(zip(SPLITS, splits.sizes(shares, len(kept)), strict=True)),
@@ -250,6 +277,7 @@ def report(
             {"file": one["file"], "sha256": one["sha256"], "number": len(one["pairs"]),
              "pairs": sorted(one["pairs"])[:NAMED]} for one in held
         ],
+        "sources": dict(sorted(sources.items(), key=lambda one: (-one[1], one[0]))[:NAMED]),
         "proved": found.told() | {"complete": found.complete and rows.complete},
     }  # fmt: skip
 

@@ -91,12 +91,13 @@ def changed_since(session: Session, version: Version) -> int:
 
 def cleaning_before(session: Session, version: Version) -> list[dict[str, Any]]:
     """Return the changesets that cleaned or de-duplicated its pairs and were not undone when it was frozen."""
-    undone = sa.select(Changeset.undoes_id).where(Changeset.undoes_id.is_not(None))
+    newest = version.changeset_id or 0  # what was undone later was still done to what was frozen
+    undone = sa.select(Changeset.undoes_id).where(Changeset.undoes_id.is_not(None), Changeset.id <= newest)
     rows = session.scalars(
         sa.select(Changeset)
         .where(
             Changeset.action.in_(("cleaned", "merged duplicates")),
-            Changeset.id <= (version.changeset_id or 0),
+            Changeset.id <= newest,
             Changeset.id.not_in(undone),
         )
         .order_by(Changeset.id)

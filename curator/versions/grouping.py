@@ -39,6 +39,8 @@ class Rows:
     pinned: Any  # int8: the side that a tag says, -1 for none
     strata: Any  # int32
     names: list[str]  # of the strata
+    sources: Any  # int32, places in `source_names`
+    source_names: list[str]
     near: tuple[Any, Any]  # places that are verified near-duplicates, two by two
     links: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # the same of other reasons, by their name
     complete: bool = True  # whether all that is near was looked at
@@ -57,6 +59,7 @@ def read(
         raise UserError(f"There is no balance by {stratify!r}. Take one of: {', '.join(STRATIFY)}.")
     ids, chosen, pinned, strata = array("q"), bytearray(), array("b"), array("i")
     prints, names = bytearray(), dict.fromkeys([""], 0)
+    sources, source_names = array("i"), dict.fromkeys([""], 0)
     keys = {name: array("Q") for name in ("equal questions", "conversations", "documents")}
     total = session.scalar(sa.select(sa.func.count()).select_from(Pair).where(*where)) or 0
 
@@ -73,6 +76,7 @@ def read(
                 keys["documents"].append(number_of(f"{value}") if value not in (None, "") else 0)
                 pinned.append(side_pinned(pair_id, tags) if PIN in tags else -1)
                 balanced = source if stratify == "source" else first_tag(tags) if stratify else ""
+                sources.append(source_names.setdefault(source, len(source_names)))
                 strata.append(names.setdefault(balanced, len(names)))
                 yield f"{question}\n{answer}"
 
@@ -93,8 +97,9 @@ def read(
     return Rows(
         ids=np.array(ids, np.int64), prints=np.frombuffer(bytes(prints), np.uint8).reshape(-1, 32),
         chosen=np.frombuffer(bytes(chosen), np.bool_), pinned=np.array(pinned, np.int8),
-        strata=np.array(strata, np.int32), names=list(names), near=(similar.left, similar.right), links=links,
-        complete=similar.complete,
+        strata=np.array(strata, np.int32), names=list(names),
+        sources=np.array(sources, np.int32), source_names=list(source_names),
+        near=(similar.left, similar.right), links=links, complete=similar.complete,
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from curator.words import SPLITS
 
 bp = Blueprint("versions", __name__, url_prefix="/versions")
 SHOWN = 3  # lines of each split
+NAMED = ("name", "note", "group_by", "stratify", "license", "language")
 LARGE = 5_000  # pairs: more take longer than a page may, and are frozen by a job
 
 
@@ -41,7 +42,7 @@ def freeze() -> Response:
     asked: dict[str, Any] = {
         "shares": versions.parse("/".join(request.form.get(side, "").strip() or "0" for side in SPLITS)),
         "seed": door.integer("seed", 1) or 0,
-        **{name: request.form.get(name, "").strip() for name in ("name", "note", "group_by", "stratify")},
+        **{name: request.form.get(name, "").strip() for name in NAMED},
     }
     if exports.count(door.session(), selection).lines > LARGE:
         job = jobs.start(
