@@ -425,8 +425,19 @@ def test_no_page_scrolls_sideways(page: Page, make_pair: MakePair, width: int):
         "/jobs/",
         "/export/",
         "/duplicates/",
+        "/queue/?pair=1",
+        "/queue/?pair=2",
     ]
-    for place in [*places, "/clean/?rule=whitespace", "/versions/", "/runs/", "/review/", "/changes/"]:
+    for place in [
+        *places,
+        "/queue/?pair=1",
+        "/queue/?pair=2",
+        "/clean/?rule=whitespace",
+        "/versions/",
+        "/runs/",
+        "/review/",
+        "/changes/",
+    ]:
         page.goto(place)
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, place
