@@ -98,16 +98,16 @@ def edit(
 ) -> Changeset | None:  # fmt: skip
     """Change fields of one pair, taken out of the trash if asked; None where nothing differs.
 
-    `revision` is the one that the editor saw: Conflict where somebody changed or trashed the pair since.
+    `revision` is the one that the editor saw: Conflict where somebody changed the pair since, or put it into the trash.
     """
     values = checked({name: changes[name] for name in EDITABLE if name in changes})
     values |= {"trashed": False} if restore else {}
     with writing(session):
         # On PostgreSQL two editors may be here at once; the second waits, and then sees the first one's text.
         pair = session.get(Pair, pair_id, with_for_update=True) or get(session, pair_id)
-        if pair.revision != revision and pair.trashed:
+        if pair.trashed and not restore:
             raise Conflict(
-                f"Pair {pair_id} was put into the trash by {pair.updated_by} since you opened it. "
+                f"Pair {pair_id} was put into the trash by {pair.updated_by}. "
                 "Restore it with your text, or leave it there."
             )
         if pair.revision != revision:

@@ -425,9 +425,13 @@ def test_no_page_scrolls_sideways(page: Page, make_pair: MakePair, width: int):
         "/jobs/",
         "/export/",
         "/duplicates/",
+        "/queue/?pair=1",
+        "/queue/?pair=2",
     ]
     for place in [
         *places,
+        "/queue/?pair=1",
+        "/queue/?pair=2",
         "/clean/?step=whitespace&step=mask&step=regex",
         "/versions/",
         "/runs/",
