@@ -17,7 +17,7 @@ CURATOR = (
     ("errors", "words", "settings", "text", "disk", "models"),
     ("database", "formats", "minhash", "vectors", "neighbours", "staging", "history", "charts"),
     ("accounts", "pairs", "search", "duplicates", "imports", "cleaning", "quality", "versions", "exports", "publishing")
-    + ("runs", "reviews", "backups"),
+    + ("runs", "reviews", "lineage", "backups"),
     ("jobs",),
     ("views", "cli"),
     ("curator",),
