@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, current_app, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from curator import cleaning, duplicates, exports, history, pairs, search
+from curator import cleaning, duplicates, exports, history, lineage, pairs, search
 from curator.errors import Conflict, NotFound, UserError
 from curator.models import Changeset, Pair
 from curator.search import Selection
@@ -128,6 +128,8 @@ def show(pair_id: int) -> str:
         place=place,
         total=total,
         steps=history.timeline(door.session(), pair_id),
+        held=lineage.versions_of(door.session(), pair),
+        seen=lineage.runs_of(door.session(), pair_id),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from flask import Blueprint, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from curator import charts, reviews, runs, versions
+from curator import charts, lineage, reviews, runs, versions
 from curator.errors import UserError
 from curator.models import Run
 from curator.views import door
@@ -56,7 +56,16 @@ def show(run_id: int) -> str:
         number=len(sides),
         unrated=total - rated,
         tally=reviews.tally(door.session(), run_id),
+        since=lineage.since_previous(door.session(), run),
     )
+
+
+@bp.get("/samples/<int:sample_id>/near")
+def near(sample_id: int) -> str:
+    """Show the rows that are nearest to what a model answered: why it may have said that."""
+    sample = reviews.get(door.session(), sample_id)
+    found = lineage.nearest_rows(door.session(), sample)
+    return render_template("runs/near.html", sample=sample, run=sample.run, near=found)
 
 
 def gained(run: Run) -> runs.Measure | None:

@@ -1,0 +1,185 @@
+"""What became of what: from a pair to versions, runs, samples and ratings; from a run back to what changed before it.
+
+Reads what `versions`, `runs` and `reviews` have written, and writes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, joinedload
+
+from curator import duplicates, runs
+from curator.models import Changeset, Line, Loss, Pair, Rating, Run, Sample, Version, VersionLine
+
+SHOWN = 5
+NEAREST = 0.2  # below, a row has nothing to do with a sample
+RATES = {"rouge1", "rouge2", "rougeL", "token_f1", "exact_match", "truncated", "repetition", "empty"}  # parts of 1
+
+
+@dataclass(frozen=True)
+class Held:
+    """A version that holds a pair, on which side, and whether it says there what the pair says now."""
+
+    version: Version
+    split: str
+    is_now: bool
+
+
+@dataclass
+class Seen:
+    """What a run made of a pair: its loss, and what each model answered, with the mean of the stars."""
+
+    run: Run
+    loss: Loss | None = None
+    samples: list[tuple[Sample, float | None]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A test row that two runs were measured on: its loss in each, mean nats a token."""
+
+    pair_id: int | None
+    fingerprint: str
+    question: str
+    before: float
+    now: float
+
+
+@dataclass(frozen=True)
+class Since:
+    """What lies between a run and the one before it, and what it did to the same test rows."""
+
+    previous: Run
+    changesets: list[Changeset]
+    number: int  # of changesets, of which those above are the newest
+    common: int  # test rows that both were measured on
+    is_same_test: bool
+    perplexity: tuple[float, float] | None  # of the answers of these rows: before, now
+    better: list[Row]
+    worse: list[Row]
+    better_number: int
+    worse_number: int
+    measures: list[tuple[str, float, float, float, bool | None]]  # title, before, now, points, whether that is better
+
+
+def versions_of(session: Session, pair: Pair) -> list[Held]:
+    """Return the versions that hold a pair, the newest first."""
+    rows = session.execute(
+        sa.select(Version, VersionLine.split, Line.fingerprint)
+        .join(VersionLine, sa.and_(VersionLine.version_id == Version.id, VersionLine.pair_id == pair.id))
+        .join(Line, Line.id == VersionLine.line_id)
+        .order_by(Version.id.desc())
+    )
+    return [Held(version, split, fingerprint == pair.fingerprint) for version, split, fingerprint in rows]
+
+
+def runs_of(session: Session, pair_id: int) -> list[Seen]:
+    """Return the runs that saw a pair, the newest first, with its loss and what was answered to it."""
+    found: dict[int, Seen] = {}
+    for loss, run in session.execute(
+        sa.select(Loss, Run).join(Run, Run.id == Loss.run_id).where(Loss.pair_id == pair_id)
+    ):
+        found.setdefault(run.id, Seen(run)).loss = loss
+    stars = sa.select(sa.func.avg(Rating.stars)).where(Rating.sample_id == Sample.id).scalar_subquery()
+    rows = session.execute(
+        sa.select(Sample, stars).options(joinedload(Sample.run)).where(Sample.pair_id == pair_id).order_by(Sample.model)
+    )
+    for sample, mean in rows:
+        seen = found.setdefault(sample.run_id, Seen(sample.run))
+        seen.samples.append((sample, None if mean is None else float(mean)))
+    return sorted(found.values(), key=lambda seen: -seen.run.id)
+
+
+def since_previous(session: Session, run: Run) -> Since | None:
+    """Return what lies between a run and the newest one before it on another version; None where there is none.
+
+    Where both were measured on the same frozen test rows, their losses are laid side by side; measures of the whole
+    test split only where it is the same in both.
+    """
+    previous = previous_of(session, run)
+    if previous is None or run.version is None or previous.version is None:
+        return None
+    low, high = previous.version.changeset_id or 0, run.version.changeset_id or 0
+    where = [Changeset.id > low, Changeset.id <= high]
+    changesets = list(session.scalars(sa.select(Changeset).where(*where).order_by(Changeset.id.desc()).limit(20)))
+    number = session.scalar(sa.select(sa.func.count(Changeset.id)).where(*where)) or 0
+    rows, tokens = common_rows(session, previous, run)
+    before, now = (
+        sum(tokens[row.fingerprint] * getattr(row, when) for row in rows) / max(sum(tokens.values()), 1)
+        for when in ("before", "now")
+    )
+    by_change = sorted(rows, key=lambda row: row.now - row.before)
+    better = [row for row in by_change if row.now < row.before]
+    worse = [row for row in reversed(by_change) if row.now > row.before]
+    same = is_same_test(session, previous, run)
+    return Since(
+        previous, changesets, number, len(rows), same,
+        (math.exp(min(before, 700)), math.exp(min(now, 700))) if rows else None,
+        better[:SHOWN], worse[:SHOWN], len(better), len(worse), measures(previous, run) if same else [],
+    )  # fmt: skip
+
+
+def previous_of(session: Session, run: Run) -> Run | None:
+    """Return the newest run before this one that trained on another version."""
+    earlier = sa.select(Run).options(joinedload(Run.version)).where(
+        Run.id != run.id, Run.version_id.is_not(None), Run.version_id < (run.version_id or 0)
+    )  # fmt: skip
+    return session.scalar(earlier.order_by(Run.version_id.desc(), Run.started_at.desc(), Run.id.desc()).limit(1))
+
+
+def common_rows(session: Session, previous: Run, run: Run) -> tuple[list[Row], dict[str, int]]:
+    """Return the test rows that both runs were measured on, text for text, and how many tokens each answer has."""
+    other = sa.orm.aliased(Loss)
+    found = session.execute(
+        sa.select(Loss, other.tuned_loss, Pair.question)
+        .join(other, other.fingerprint == Loss.fingerprint)
+        .outerjoin(Pair, Pair.id == Loss.pair_id)
+        .where(Loss.run_id == run.id, other.run_id == previous.id, Loss.split == "test", other.split == "test")
+        .order_by(Loss.fingerprint)
+    ).all()
+    rows = [
+        Row(loss.pair_id, loss.fingerprint, question or "", before, loss.tuned_loss) for loss, before, question in found
+    ]
+    return rows, {loss.fingerprint: loss.tokens for loss, _, _ in found}
+
+
+def is_same_test(session: Session, previous: Run, run: Run) -> bool:
+    """Whether the test splits of two runs hold the same lines."""
+    one, other = (
+        set(session.scalars(sa.select(VersionLine.line_id).where(
+            VersionLine.version_id == each.version_id, VersionLine.split == "test"))) for each in (previous, run)
+    )  # fmt: skip
+    return one == other
+
+
+def measures(previous: Run, run: Run) -> list[tuple[str, float, float, float, bool | None]]:
+    """Return the measures of two tuned models: title, before, now, the points between, whether that is better."""
+    found = []
+    old, new = ({m.name: m for m in runs.comparison(each)} for each in (previous, run))
+    for name, title, direction in runs.MEASURES:
+        if name in old and name in new:
+            before, now = old[name].tuned, new[name].tuned
+            points = (now - before) * (100 if name in RATES else 1)
+            is_better = None if before == now else (now > before) == (direction == "higher")
+            found.append((title, before, now, points, is_better))
+    return found
+
+
+def nearest_rows(session: Session, sample: Sample, limit: int = SHOWN) -> list[tuple[Pair, float, str]]:
+    """Return the pairs that say most nearly what a sample asks and answers, how nearly, and their side in its run.
+
+    Those that the run trained on come first. Raises neighbours.NotIndexed.
+    """
+    question = sample.messages[-1]["content"] if sample.messages else ""
+    near = duplicates.find_near(session, question, sample.text, threshold=NEAREST, limit=4 * limit)
+    near += [one for one in duplicates.find_near(session, question, sample.reference, threshold=NEAREST, limit=limit)
+             if one.pair.id not in {each.pair.id for each in near}]  # fmt: skip
+    sides = sa.select(VersionLine.pair_id, VersionLine.split).where(
+        VersionLine.version_id == sample.run.version_id, VersionLine.pair_id.in_([one.pair.id for one in near])
+    )
+    side_of = dict(session.execute(sides).all())
+    found = [(one.pair, one.similarity, side_of.get(one.pair.id, "")) for one in near]
+    return sorted(found, key=lambda one: (one[2] != "train", -one[1]))[:limit]
