@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 CURATOR = (
     ("errors", "words", "settings", "text", "disk", "models"),
     ("database", "formats", "minhash", "vectors", "neighbours", "staging", "history", "charts"),
-    ("accounts", "pairs", "search", "duplicates", "imports", "cleaning", "quality", "versions", "exports")
+    ("accounts", "pairs", "search", "bulk", "duplicates", "imports", "cleaning", "quality", "versions", "exports")
     + ("runs", "reviews", "backups"),
     ("jobs",),
     ("views", "cli"),

@@ -1,6 +1,7 @@
 """The `flask` commands: doors for a terminal. Results go to standard output, words about them to standard error."""
 
 from curator.cli.backups import backup, restore
+from curator.cli.bulk import pairs_
 from curator.cli.convert import convert
 from curator.cli.door import stand_in
 from curator.cli.duplicates import duplicates
@@ -10,8 +11,8 @@ from curator.cli.tables import init_db, settings_
 from curator.cli.versions import freeze, versions
 
 COMMANDS = (
-    init_db, import_, export, preferences, convert, duplicates, clean, undo, freeze, versions, import_run, stats,
-    backup, restore, settings_,
+    init_db, import_, export, preferences, convert, duplicates, pairs_, clean, undo, freeze, versions, import_run,
+    stats, backup, restore, settings_,
 )  # fmt: skip
 
 stand_in()

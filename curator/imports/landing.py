@@ -36,7 +36,7 @@ def land(session: Session, found: Plan, stage: Stage, by: str, latest: int, on_p
         history.land(session, changeset, stage, place.id, lambda rows: on_progress(rows, total, "Saving"))
         new = changeset.rows
         for changes in stage.changes():
-            named = sa.select(*Pair.__table__.columns).where(Pair.id.in_(changes))
+            named = sa.select(*history.CHANGEABLE).where(Pair.id.in_(changes))
             pairs = session.execute(named).all()
             history.change_many(session, changeset, [(pair, changes[pair.id]) for pair in pairs])
             on_progress(changeset.rows, total, "Saving")

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy.orm import Session
+from werkzeug.datastructures import MultiDict
 
-from curator import duplicates, imports, neighbours
+from curator import bulk, duplicates, history, imports, neighbours
 from curator.errors import UserError
+from curator.search import Selection
 
 Progress = Callable[..., None]  # told how much is done, of how much, and what; what it raises ends the work
 
@@ -95,6 +97,23 @@ def resolve_duplicates(
     return {"told": told, "changeset": changeset.id, "dataset": findings.dataset}
 
 
+def act_on_pairs(
+    session: Session, by: str, on_progress: Progress, *, act: dict[str, Any], selection: dict[str, Any], expected: int,
+    **_: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Do one thing to all pairs of a selection, if it still holds as many as were expected."""
+    which = Selection.from_args(MultiDict(selection))
+    done = bulk.do(session, bulk.Act(**act), which, by=by, expected=expected, on_progress=on_progress)
+    changeset = done.changeset.id if done.changeset else None
+    return {"told": done.told, "changeset": changeset, "dataset": which.dataset}
+
+
+def undo_change(session: Session, by: str, on_progress: Progress, *, number: int, **_: Any) -> dict[str, Any]:
+    """Take back a changeset."""
+    undone = history.undo(session, number, by, on_progress)
+    return {"told": undone.told, "changeset": undone.changeset.id, "dataset": None}
+
+
 def build_index(session: Session, by: str, on_progress: Progress, **_: Any) -> dict[str, Any]:
     """Build the index of near-duplicates anew."""
     return {"told": f"{neighbours.rebuild(session, on_progress):,} pairs are in the index of near-duplicates."}
@@ -103,5 +122,5 @@ def build_index(session: Session, by: str, on_progress: Progress, **_: Any) -> d
 KINDS: dict[str, Callable[..., dict[str, Any]]] = {
     "look": look_at_file, "import": import_file,
     "find duplicates": find_duplicates, "find meaning": find_meaning, "resolve duplicates": resolve_duplicates,
-    "build index": build_index,
+    "build index": build_index, "act": act_on_pairs, "undo": undo_change,
 }  # fmt: skip

@@ -55,7 +55,7 @@ def place_of(job: Job) -> str:
 @bp.app_template_global()
 def counted_in(job: Job) -> str:
     """Return what the figures of a job count."""
-    return "pairs" if job.kind in ("find duplicates", "resolve duplicates", "build index") else "rows"
+    return "rows" if job.kind in ("look", "import") else "pairs"
 
 
 @bp.app_template_global()
