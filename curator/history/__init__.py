@@ -11,6 +11,7 @@ from curator.history.changing import (
     change,
     change_many,
     fingerprint_of,
+    frozen_heap,
     in_bulk,
 )
 from curator.history.landing import land
@@ -44,6 +45,7 @@ __all__ = [
     "changeset",
     "find",
     "fingerprint_of",
+    "frozen_heap",
     "in_bulk",
     "is_undone",
     "land",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
@@ -14,6 +15,7 @@ from curator import neighbours, text
 from curator.models import Changeset, Pair, Revision, now, to_json
 
 TEXT_FIELDS = ("system", "history", "question", "answer")
+COMPARED = frozenset(("question", "answer", "trashed"))  # what decides which near-duplicates a pair has
 JSON_FIELDS = ("history", "tags", "meta")
 INDEXED = "question, answer, system, notes, turns, fields"  # the columns of the full-text index on SQLite
 FIELDS = (*TEXT_FIELDS, "status", "tags", "source", "notes", "rejected", "key", "meta", "trashed", "dataset_id")
@@ -51,8 +53,21 @@ def in_bulk(session: Session) -> Iterator[None]:
     These, sorted and merged with more memory, halve the time of the full text of a million pairs. The block belongs
     inside `writing`.
     """
-    with in_large_pieces(session), neighbours.holding(session):
+    with in_large_pieces(session), neighbours.holding(session), frozen_heap():
         yield
+
+
+@contextmanager
+def frozen_heap() -> Iterator[None]:
+    """Spare the garbage collector all that is there: it would go through it again for every few thousand rows."""
+    is_mine = gc.get_freeze_count() == 0
+    if is_mine:
+        gc.freeze()
+    try:
+        yield
+    finally:
+        if is_mine:
+            gc.unfreeze()
 
 
 @contextmanager
@@ -154,7 +169,8 @@ def change(session: Session, changeset: Changeset, pair: Pair, values: Mapping[s
     if not before:
         return False
     old_fingerprint = pair.fingerprint if any(name in before for name in TEXT_FIELDS) else None
-    neighbours.note(session, [(pair.id, compared(pair, {}), compared(pair, values))])
+    if not COMPARED.isdisjoint(before):
+        neighbours.note(session, [(pair.id, compared(pair, {}), compared(pair, values))])
     for name in before:
         setattr(pair, name, values[name])
     if old_fingerprint:
@@ -196,7 +212,8 @@ def change_many(
         after |= {"revision": pair.revision + 1, "updated_at": moment, "updated_by": changeset.by}
         updates.setdefault(tuple(after), []).append((pair.id, *after.values()))
         revisions.append((pair.id, pair.revision + 1, changeset.id, to_json(before), old_fingerprint))
-        texts.append((pair.id, compared(pair, {}), compared(pair, values)))
+        if not COMPARED.isdisjoint(before):
+            texts.append((pair.id, compared(pair, {}), compared(pair, values)))
     for names, rows in updates.items():
         update(session, names, sorted(rows, key=itemgetter(0)))
     if revisions:

@@ -11,6 +11,7 @@ from curator.views import door
 
 bp = Blueprint("jobs", __name__, url_prefix="/jobs")
 bp.add_app_template_global(jobs.seconds_left, "seconds_left")
+COUNT_PAIRS = ("find duplicates", "find meaning", "resolve duplicates", "build index", "act", "undo")
 
 
 @bp.get("/")
@@ -55,7 +56,7 @@ def place_of(job: Job) -> str:
 @bp.app_template_global()
 def counted_in(job: Job) -> str:
     """Return what the figures of a job count."""
-    return "rows" if job.kind in ("look", "import") else "pairs"
+    return "pairs" if job.kind in COUNT_PAIRS else "rows"
 
 
 @bp.app_template_global()
