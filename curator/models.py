@@ -106,6 +106,7 @@ class Changeset(Base):
     """One act on one or many pairs: who, when, why. What can be undone is undone by changeset."""
 
     __tablename__ = "changeset"
+    __allow_unmapped__ = True  # for `undoing`, which is no column
     __table_args__ = ({"sqlite_autoincrement": True},)
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -116,7 +117,7 @@ class Changeset(Base):
     rows: Mapped[int] = mapped_column(default=0)  # how many pairs it changed
     undoes_id: Mapped[int | None] = mapped_column(sa.ForeignKey("changeset.id"), unique=True)
 
-    undone: bool = False  # whether it was taken back; `history.recent` finds out
+    undoing: Changeset | None = None  # the one that took it back; `history.recent` finds it
 
 
 class Revision(Base):
@@ -380,13 +381,25 @@ class Job(Beside):
 to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
+def from_json(stored: str) -> Any:
+    """Read JSON as the database holds it. Most lists and objects of pairs are empty, and known at sight."""
+    if stored == "[]":
+        return []
+    return {} if stored == "{}" else json.loads(stored)
+
+
 def open_engine(url: str, busy_timeout_seconds: float = 30) -> Engine:
     """Open a database: SQLite with WAL, foreign keys and a busy timeout, or PostgreSQL as it is."""
     if not url.startswith("sqlite"):
-        return sa.create_engine(url, pool_pre_ping=True, max_overflow=40, json_serializer=to_json)
+        return sa.create_engine(
+            url, pool_pre_ping=True, max_overflow=40, json_serializer=to_json, json_deserializer=from_json
+        )
     # Who has a connection may ask for a second one, to see what was committed since: all must not wait for each other.
     pool = {"max_overflow": -1} if sa.engine.make_url(url).database else {}
-    engine = sa.create_engine(url, connect_args={"timeout": busy_timeout_seconds}, json_serializer=to_json, **pool)
+    engine = sa.create_engine(
+        url, connect_args={"timeout": busy_timeout_seconds}, json_serializer=to_json, json_deserializer=from_json,
+        **pool,
+    )  # fmt: skip
 
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:

@@ -26,6 +26,7 @@ HELD = 1_000_000  # pairs whose keys are held before they are written
 WRITTEN = 200_000  # rows at a time, and by one transaction where the index is built anew
 SORTED = 500_000  # rows at once
 LOOKED = 100_000  # pairs at once that are looked through for them
+TOUCHED = 5000  # changed pairs at once whose old keys are compared with the new
 TOGETHER = 100  # rows by one statement of SQLite
 PROPOSED = 50  # pairs that one band of a text proposes at most: a crowd of copies needs no more
 Change = tuple[int, str | None, str | None]
@@ -101,6 +102,12 @@ class Bands:
         keys, filled = minhash.band_arrays(texts, SCHEME)
         self.pieces.append((np.fromiter(ids, np.int64, len(texts))[filled], keys[filled]))
 
+    def take_some(self, ids: Any, keys: Any, chosen: Any) -> None:
+        """Add the keys that are chosen, an array of yes and no like that of the keys."""
+        import numpy as np
+
+        self.pieces.append((np.repeat(ids, chosen.sum(axis=1)), keys[chosen].reshape(-1, 1)))
+
     def rows(self, shift: int = 0, without: Collection[int] = ()) -> Rows:
         """Yield keys and ids in the order of the index, some at a time; `shift` is added to the ids."""
         import numpy as np
@@ -137,8 +144,13 @@ class Held:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.is_current = is_current(session, hold=True)
-        self.come, self.gone = Bands(), Bands()
         self.newest = 0  # the highest id whose keys are held
+        self.begin()
+
+    def begin(self) -> None:
+        """Hold nothing."""
+        self.come, self.gone = Bands(), Bands()  # of pairs that are new to the index, or leave it
+        self.other_come, self.other_gone = Bands(), Bands()  # of pairs that change: what their texts don't share
 
     def take(self, changes: Sequence[Change]) -> None:
         """Hold the keys of changed pairs."""
@@ -147,20 +159,36 @@ class Held:
         if min(pair_id for pair_id, _, _ in changes) <= self.newest:
             self.flush()  # one of them may be held, and what came last must stay
         for place, into in ((1, self.gone), (2, self.come)):
-            some = [(change[0], change[place]) for change in changes if change[place] is not None]
+            some = [(change[0], change[place]) for change in changes if change[3 - place] is None]
             if some:
                 ids, texts = zip(*some, strict=True)
                 into.take(ids, texts)
+        self.exchange([change for change in changes if change[1] is not None and change[2] is not None])
         self.newest = max(self.newest, *(pair_id for pair_id, _, _ in changes))
-        if len(self.come) + len(self.gone) >= HELD:
+        keys = SCHEME.bands * (len(self.come) + len(self.gone)) + len(self.other_come) + len(self.other_gone)
+        if keys >= HELD * SCHEME.bands:
             self.flush()
+
+    def exchange(self, changes: Sequence[Change]) -> None:
+        """Hold the keys that a pair had and has no more, and those that it has now: of a small edit they are few."""
+        import numpy as np
+
+        for start in range(0, len(changes), TOUCHED):
+            ids, before, after = zip(*changes[start : start + TOUCHED], strict=True)
+            pairs = np.array(ids, np.int64)
+            (old, was), (new, stands) = (minhash.band_arrays(texts, SCHEME) for texts in (before, after))
+            both = (old[:, :, None] == new[:, None, :]) & (was & stands)[:, None, None]
+            self.other_gone.take_some(pairs, old, ~both.any(axis=2) & was[:, None])
+            self.other_come.take_some(pairs, new, ~both.any(axis=1) & stands[:, None])
 
     def flush(self) -> None:
         """Write down what is held."""
-        remove(self.session, self.gone.rows())
-        enter(self.session, self.come.rows())
-        self.come, self.gone = Bands(), Bands()
+        for bands in (self.gone, self.other_gone):
+            remove(self.session, bands.rows())
+        for bands in (self.come, self.other_come):
+            enter(self.session, bands.rows())
         self.newest = 0
+        self.begin()
 
 
 def land(session: Session, bands: Bands, shift: int, without: Collection[int]) -> None:
@@ -200,7 +228,7 @@ def remove(session: Session, rows: Rows) -> None:
         else:
             # One by one: a list of pairs of values makes SQLite look through the whole table.
             statement = "DELETE FROM pair_band WHERE key = ? AND pair_id = ?"
-            connection.exec_driver_sql(statement, list(map(tuple, interleaved(keys, ids).tolist())))
+            connection.exec_driver_sql(statement, list(zip(keys.tolist(), ids.tolist(), strict=True)))
 
 
 def interleaved(keys: Any, ids: Any) -> Any:

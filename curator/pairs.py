@@ -39,6 +39,11 @@ def datasets(session: Session) -> list[tuple[str, int]]:
     return [(name, count) for name, count in rows]
 
 
+def dataset_names(session: Session) -> dict[int, str]:
+    """Return the names of the data sets by their ids, which are what the history keeps."""
+    return {place.id: place.name for place in session.scalars(sa.select(Dataset))}
+
+
 def dataset_named(session: Session, name: str, create: bool = False) -> Dataset:
     """Return the data set of that name; made when `create` is on, else NotFound lists the names there are."""
     name = " ".join(name.split())
@@ -94,8 +99,16 @@ def add(
 
 
 def edit(
-    session: Session, pair_id: int, changes: Mapping[str, Any], *, revision: int, by: str, restore: bool = False
-) -> Changeset | None:  # fmt: skip
+    session: Session,
+    pair_id: int,
+    changes: Mapping[str, Any],
+    *,
+    revision: int,
+    by: str,
+    restore: bool = False,
+    action: str = "edited",
+    reason: str = "",
+) -> Changeset | None:
     """Change fields of one pair, taken out of the trash if asked; None where nothing differs.
 
     `revision` is the one that the editor saw: Conflict where somebody changed the pair since, or put it into the trash.
@@ -119,11 +132,21 @@ def edit(
         same = twin(session, pair.dataset_id, history.fingerprint_of(text), but=pair.id)
         if same is not None:
             raise AlreadyThere(same)
-        changeset = history.begin(session, "edited", by)
+        changeset = history.begin(session, action, by, reason)
         if history.change(session, changeset, pair, values):
             return changeset
         session.delete(changeset)
     return None
+
+
+def restore_version(session: Session, pair_id: int, number: int, *, revision: int, by: str) -> Changeset | None:
+    """Give a pair the text, status, tags and notes that it had after one of its changes; None where it has them.
+
+    Raises as `edit` does.
+    """
+    then = history.version_of(session, pair_id, number)
+    values = {name: then[name] for name in EDITABLE}
+    return edit(session, pair_id, values, revision=revision, by=by, action="restored", reason=f"version {number}")
 
 
 def set_status(session: Session, pair_ids: Iterable[int], status: str, by: str) -> Changeset:
@@ -151,7 +174,7 @@ def change_all(session: Session, pair_ids: Iterable[int], values: Mapping[str, A
         changeset = history.begin(session, action, by)
         for start in range(0, len(wanted), BATCH):
             some = wanted[start : start + BATCH]
-            there = session.execute(sa.select(*Pair.__table__.columns).where(Pair.id.in_(some))).all()
+            there = session.execute(sa.select(*history.CHANGEABLE).where(Pair.id.in_(some))).all()
             for gone in sorted(set(some) - {pair.id for pair in there}):
                 get(session, gone)
             history.change_many(session, changeset, [(pair, values) for pair in there])

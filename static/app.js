@@ -38,7 +38,10 @@ document.addEventListener("change", (event) => {
 /** Keep the exact numbers on the buttons: pairs selected, and pairs left to clean. */
 function count() {
   const selected = document.querySelectorAll(".pick input:checked").length;
-  document.querySelectorAll("[data-count]").forEach((label) => (label.textContent = `${pairs(selected)} selected`));
+  document.querySelectorAll("[data-count]").forEach((label) => {
+    label.textContent = `${pairs(selected)} selected`;
+    label.closest("form").querySelectorAll("[data-number]").forEach((place) => (place.textContent = number.format(selected)));
+  });
   document.querySelectorAll("form[data-countdown]").forEach((form) => {
     const left = form.getAttribute("data-countdown") - form.querySelectorAll("[name=except]:checked").length;
     const button = form.querySelector("[data-count-label]");

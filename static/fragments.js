@@ -8,7 +8,7 @@ export async function ask(address, options = {}) {
     const answer = await fetch(address, { ...options, headers: { "X-Fragment": "1" } });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const refusal = page.querySelector("[data-error]")?.textContent;
-    return { ok: answer.ok, page, refusal };
+    return { ok: answer.ok, page, refusal, at: answer.redirected ? answer.url : "" };
   } catch {
     return { ok: false, refusal: "Curator does not answer. Is it still running? Nothing was lost: try again." };
   }
@@ -102,8 +102,9 @@ async function send(form, button) {
   const data = new FormData(form, button);
   if (form.ariaBusy) return; // a second press while the first is on its way
   form.ariaBusy = "true";
-  const { ok, page, refusal } = await ask(button?.getAttribute("formaction") ?? form.getAttribute("action"), { method: "POST", body: data });
+  const { ok, page, refusal, at } = await ask(button?.getAttribute("formaction") ?? form.getAttribute("action"), { method: "POST", body: data });
   form.ariaBusy = null;
+  if (at && page.querySelector("[data-job]")) return location.assign(at); // it became long work, which is followed there
   if (!page || (refusal && !ok)) return say(refusal ?? "That did not work.", true);
   if (ok) form.dispatchEvent(new CustomEvent("sent", { bubbles: true }));
   const place = target(form);

@@ -68,7 +68,7 @@ def test_an_undo_can_be_undone_but_nothing_is_undone_twice(session, make_pair):
 def test_recent_changes_say_which_were_undone(session, make_pair):
     changeset = pairs.trash(session, [make_pair().id], "ada")
     history.undo(session, changeset.id, "ada")
-    assert [(c.action, c.undone) for c in history.recent(session)] == [
+    assert [(c.action, c.undoing is not None) for c in history.recent(session)] == [
         ("undid", False), ("trashed", True), ("added", False),
     ]  # fmt: skip
 
@@ -118,11 +118,11 @@ def test_the_full_text_index_is_as_usual_after_many_pairs(session):
 
 
 def test_the_index_of_fingerprints_is_as_it_was_after_an_import_that_is_mostly_new(session, write, monkeypatch):
-    monkeypatch.setattr(history, "LANDED", 2)
+    monkeypatch.setattr(history.landing, "LANDED", 2)
     wanted = sa.text("SELECT sql FROM sqlite_master WHERE name = 'ix_pair_fingerprint'")
     before = session.scalar(wanted)
     rows = "".join(f"{number}?,Yes.\n" for number in range(11))
-    monkeypatch.setattr(history, "INDEXED_AT_ONCE", 4)
+    monkeypatch.setattr(history.landing, "INDEXED_AT_ONCE", 4)
     imports.apply(session, write("faq.csv", "q,a\n" + rows), by="ada")
     assert session.scalar(wanted) == before
     assert session.execute(sa.text("PRAGMA integrity_check")).all() == [("ok",)]

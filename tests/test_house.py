@@ -17,7 +17,7 @@ CURATOR = (
     ("errors", "words", "settings", "text", "disk", "models"),
     ("database", "formats", "minhash", "vectors", "neighbours", "bitmaps", "staging", "history", "charts")
     + ("language", "private", "flags", "checking"),
-    ("accounts", "pairs", "search", "duplicates", "imports", "cleaning", "quality", "queue", "versions")
+    ("accounts", "pairs", "search", "bulk", "duplicates", "imports", "cleaning", "quality", "queue", "versions")
     + ("exports", "publishing", "runs", "reviews", "lineage", "backups"),
     ("jobs",),
     ("views", "cli"),

@@ -126,6 +126,23 @@ def test_a_cancelled_import_leaves_nothing_and_can_be_started_again(either_app, 
     assert (job.state, count(either_app)) == ("done", 5000)
 
 
+def test_a_restore_waits_for_the_job_at_work(app, client, runner, kind, make_pair, tmp_path):
+    make_pair()
+    backup = tmp_path / "all.db.gz"
+    assert runner.invoke(args=["backup", str(backup)]).exit_code == 0
+    goes_on = threading.Event()
+    kind(lambda session, by, on_progress: {} if goes_on.wait(20) else {})
+    job = start(app, "Import many.csv")
+    sentence = "Restoring has to wait for: Import many.csv."
+    assert sentence in runner.invoke(args=["restore", str(backup)]).output
+    place = client.post("/backups/", data={"file": (backup.open("rb"), "all.db.gz")}).location
+    answer = client.post(place)
+    assert answer.status_code == 400 and sentence in answer.text
+    goes_on.set()
+    ended(app, job)
+    assert client.post(place).status_code == 303
+
+
 def test_jobs_run_one_after_the_other(app, kind):
     at_work, most, order = 0, 0, []
 

@@ -282,7 +282,7 @@ def test_trash_and_its_undo_are_one_form_each(client: FlaskClient, make_pair: Ma
 
 def test_selected_pairs_are_approved_together(client: FlaskClient, make_pair: MakePair):
     ids = [make_pair().id for _ in range(3)]
-    answer = client.post("/pairs/selected", data={"id": ids[:2], "act": "approved"})
+    answer = client.post("/pairs/selected", data={"id": ids[:2], "act": "approve"})
     assert said(client, answer) == "2 pairs approved."
 
 

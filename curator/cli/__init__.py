@@ -1,6 +1,7 @@
 """The `flask` commands: doors for a terminal. Results go to standard output, words about them to standard error."""
 
 from curator.cli.backups import backup, restore
+from curator.cli.bulk import pairs_
 from curator.cli.checks import check
 from curator.cli.cleaning import clean
 from curator.cli.convert import convert
@@ -13,8 +14,8 @@ from curator.cli.tables import init_db, settings_
 from curator.cli.versions import freeze, publish, versions
 
 COMMANDS = (
-    init_db, import_, export, preferences, convert, duplicates, clean, check, queue, undo, freeze, versions, publish,
-    import_run, stats, backup, restore, settings_,
+    init_db, import_, export, preferences, convert, duplicates, pairs_, clean, check, queue, undo, freeze, versions,
+    publish, import_run, stats, backup, restore, settings_,
 )  # fmt: skip
 
 stand_in()

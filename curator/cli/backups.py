@@ -44,7 +44,7 @@ def restore(file: Path, dry_run: bool, json_: bool) -> None:
 
     Example: flask restore curator-2026-11-21.db.gz
     """
-    from curator import backups
+    from curator import backups, jobs
 
     with backups.checked(current_app, file) as found:
         if dry_run:
@@ -53,6 +53,7 @@ def restore(file: Path, dry_run: bool, json_: bool) -> None:
             else:
                 click.echo(f"{file} is whole: {spoken(found.counts)}. Nothing was changed.")
             return
+        jobs.refuse_at_work(current_app, "Restoring")
         done = backups.restore(current_app, found)
     if json_:
         as_json({"before": done.before, "after": done.after, "kept": str(done.kept) if done.kept else None})

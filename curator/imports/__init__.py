@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 from curator import formats, settings
 from curator.disk import with_room
 from curator.errors import UserError
+from curator.history import frozen_heap
 from curator.imports.comparing import compare, find_near
-from curator.imports.landing import OnProgress, as_values, frozen_heap, land
+from curator.imports.landing import OnProgress, as_values, land
 from curator.imports.plans import Change, Near, Plan
 from curator.imports.reading import batches, begin
 from curator.imports.rejects import Rejects, explain_refusals

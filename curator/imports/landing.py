@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -36,7 +34,7 @@ def land(session: Session, found: Plan, stage: Stage, by: str, latest: int, on_p
         history.land(session, changeset, stage, place.id, lambda rows: on_progress(rows, total, "Saving"))
         new = changeset.rows
         for changes in stage.changes():
-            named = sa.select(*Pair.__table__.columns).where(Pair.id.in_(changes))
+            named = sa.select(*history.CHANGEABLE).where(Pair.id.in_(changes))
             pairs = session.execute(named).all()
             history.change_many(session, changeset, [(pair, changes[pair.id]) for pair in pairs])
             on_progress(changeset.rows, total, "Saving")
@@ -46,19 +44,6 @@ def land(session: Session, found: Plan, stage: Stage, by: str, latest: int, on_p
             session.delete(changeset)
     found.new, found.changed = new, changeset.rows - new
     found.identical += total - changeset.rows
-
-
-@contextmanager
-def frozen_heap() -> Iterator[None]:
-    """Spare the garbage collector all that is there: it would go through it again for every few thousand rows."""
-    is_mine = gc.get_freeze_count() == 0
-    if is_mine:
-        gc.freeze()
-    try:
-        yield
-    finally:
-        if is_mine:
-            gc.unfreeze()
 
 
 def as_values(row: Row, fingerprint: str, file: str) -> dict[str, Any]:

@@ -147,6 +147,18 @@ def at_work(app: Flask) -> int:
         return session.scalar(sa.select(sa.func.count()).where(Job.state.in_(AT_WORK))) or 0
 
 
+def refuse_at_work(app: Flask, what: str) -> None:
+    """Raise UserError while a job waits or runs, since what it does would be lost; `what` is what has to wait."""
+    if not at_work(app):
+        return
+    turn = take_turn(place_of(app).with_name("jobs.lock"))
+    if turn:  # nobody runs jobs: what is left of them stands still
+        turn.close()
+        return
+    titles = ", ".join(job.title for job in recent(app) if job.state in AT_WORK)
+    raise UserError(f"{what} has to wait for: {titles}. Wait for the end of it, or cancel it on the page Jobs.")
+
+
 def wake(app: Flask) -> None:
     """Let this process run the jobs of its home, unless another one does. Cheap, so that every request may ask.
 

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 from werkzeug.datastructures import MultiDict
 
-from curator import cleaning, duplicates, exports, formats, imports, neighbours, quality, versions
+from curator import bulk, cleaning, duplicates, exports, formats, history, imports, neighbours, quality, versions
 from curator.errors import UserError
 from curator.search import Selection
 
@@ -122,6 +122,23 @@ def report_duplicates(
     return {"told": f"The table of {len(findings.ids):,} pairs is written.", "report": name, "kind": findings.kind}
 
 
+def act_on_pairs(
+    session: Session, by: str, on_progress: Progress, *, act: dict[str, Any], selection: dict[str, Any], expected: int,
+    **_: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Do one thing to all pairs of a selection, if it still holds as many as were expected."""
+    which = Selection.from_args(MultiDict(selection))
+    done = bulk.do(session, bulk.Act(**act), which, by=by, expected=expected, on_progress=on_progress)
+    changeset = done.changeset.id if done.changeset else None
+    return {"told": done.told, "changeset": changeset, "dataset": which.dataset}
+
+
+def undo_change(session: Session, by: str, on_progress: Progress, *, number: int, **_: Any) -> dict[str, Any]:
+    """Take back a changeset."""
+    undone = history.undo(session, number, by, on_progress)
+    return {"told": undone.told, "changeset": undone.changeset.id, "dataset": None}
+
+
 def build_index(session: Session, by: str, on_progress: Progress, **_: Any) -> dict[str, Any]:
     """Build the index of near-duplicates anew."""
     return {"told": f"{neighbours.rebuild(session, on_progress):,} pairs are in the index of near-duplicates."}
@@ -183,5 +200,5 @@ KINDS: dict[str, Callable[..., dict[str, Any]]] = {
     "look": look_at_file, "import": import_file,
     "find duplicates": find_duplicates, "find meaning": find_meaning, "resolve duplicates": resolve_duplicates,
     "report duplicates": report_duplicates, "build index": build_index, "check": check, "freeze": freeze,
-    "look through": look_through, "clean": clean,
+    "look through": look_through, "clean": clean, "act": act_on_pairs, "undo": undo_change,
 }  # fmt: skip

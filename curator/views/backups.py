@@ -13,7 +13,7 @@ import flask
 from flask import Blueprint, current_app, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from curator import backups
+from curator import backups, jobs
 from curator.errors import UserError
 from curator.views import door
 
@@ -76,6 +76,7 @@ def preview(token: str) -> str:
 @bp.post("/<token>")
 def restore(token: str) -> Response:
     """Put an uploaded backup in the place of all there is."""
+    jobs.refuse_at_work(current_app, "Restoring")
     place = backups.find_workplace(current_app, token)
     door.session().close()  # PostgreSQL hands its tables over only when nobody reads them
     with checked(place) as found:

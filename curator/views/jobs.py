@@ -11,6 +11,7 @@ from curator.views import door
 
 bp = Blueprint("jobs", __name__, url_prefix="/jobs")
 bp.add_app_template_global(jobs.seconds_left, "seconds_left")
+COUNT_ROWS = ("look", "import")
 
 
 @bp.get("/")
@@ -57,7 +58,7 @@ def place_of(job: Job) -> str:
 @bp.app_template_global()
 def counted_in(job: Job) -> str:
     """Return what the figures of a job count."""
-    return "rows" if job.kind in ("look", "import") else "pairs"
+    return "rows" if job.kind in COUNT_ROWS else "pairs"
 
 
 @bp.app_template_global()

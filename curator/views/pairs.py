@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from math import floor
 from typing import Any
 
 from flask import Blueprint, current_app, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from curator import cleaning, duplicates, exports, history, lineage, pairs, search
+from curator import bulk, cleaning, duplicates, exports, history, jobs, lineage, pairs, search
 from curator.errors import Conflict, NotFound, UserError
 from curator.models import Changeset, Pair
 from curator.search import Selection
@@ -130,6 +131,7 @@ def show(pair_id: int) -> str:
         steps=history.timeline(door.session(), pair_id),
         held=lineage.versions_of(door.session(), pair),
         seen=lineage.runs_of(door.session(), pair_id),
+        dataset_names=pairs.dataset_names(door.session()),
     )
 
 
@@ -218,17 +220,48 @@ def restore(pair_id: int) -> Response | str:
     return row_or_go(pair_id, door.back(url_for("pairs.show", pair_id=pair_id)))
 
 
+@bp.post("/<int:pair_id>/version")
+def restore_version(pair_id: int) -> Response:
+    """Give a pair the text that it had after one of its changes."""
+    number = door.integer("number") or 0
+    changeset = pairs.restore_version(
+        door.session(), pair_id, number, revision=door.integer("revision") or 0, by=door.who()
+    )  # fmt: skip
+    done = f"Pair {pair_id} is as in version {number}." if changeset else f"Pair {pair_id} is like that already."
+    door.tell(done, changeset)
+    return door.go(door.back(url_for("pairs.show", pair_id=pair_id)))
+
+
 @bp.post("/selected")
-def selected() -> Response:
-    """Do one thing to all pairs that are ticked: approve, reject, trash or restore them."""
-    ids, act = door.chosen_ids(), request.form.get("act", "")
-    if act in ("trash", "restore"):
-        change = pairs.trash if act == "trash" else pairs.restore
-        changeset = change(door.session(), ids, door.who())
-    else:
-        changeset = pairs.set_status(door.session(), ids, act, door.who())
-    door.tell(f"{door.plural(changeset.rows)} {changeset.action}.", changeset)
-    return door.go(door.back(url_for("pairs.index")))
+def selected() -> Response | str | tuple[str, int]:
+    """Do one thing to the pairs that are ticked, or to all that match; a large act becomes a job.
+
+    Where another number matches than the page showed, nothing is done, and the button is shown with the new one.
+    """
+    act = bulk.Act(
+        request.form.get("act", ""), pairs.parse_tags(request.form.get("tags", "")), request.form.get("into", "")
+    )
+    whole = bool(request.form.get("whole"))
+    which: bulk.Which = door.selection() if whole else door.chosen_ids()
+    expected, place = door.integer("expected") if whole else None, door.back(url_for("pairs.index"))
+    number = bulk.count(door.session(), which)
+    try:
+        if expected is not None and number != expected:
+            raise bulk.Otherwise(expected, number)
+        if number > bulk.LARGE:
+            job = jobs.start(
+                current_app, "act", door.who(), f"{act.name.capitalize()} {door.plural(number)}",
+                act=asdict(act), selection=door.selection().to_args(), expected=number,
+            )  # fmt: skip
+            return door.go(url_for("jobs.show", job_id=job.id))
+        done = bulk.do(door.session(), act, which, by=door.who(), expected=expected)
+    except bulk.Otherwise as error:
+        page = render_template(
+            "pairs/otherwise.html", error=error, act=act, selection=door.selection(), back=place
+        )  # fmt: skip
+        return page, 409
+    door.tell(done.told, done.changeset)
+    return door.go(place)
 
 
 def nearest(question: str, answer: str, pair_id: int | None = None) -> list[duplicates.Near]:

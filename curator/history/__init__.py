@@ -1,0 +1,61 @@
+"""Changesets and revisions: the only place that writes pairs, so that every change is seen and can be undone."""
+
+from curator.history.changing import (
+    CHANGEABLE,
+    FIELDS,
+    JSON_FIELDS,
+    PAIR_COLUMNS,
+    TEXT_FIELDS,
+    add,
+    begin,
+    change,
+    change_many,
+    fingerprint_of,
+    frozen_heap,
+    in_bulk,
+    insert,
+)
+from curator.history.landing import land
+from curator.history.reading import (
+    Row,
+    Step,
+    changeset,
+    find,
+    left_by,
+    recent,
+    rows_of,
+    timeline,
+    version_of,
+    who_and_what,
+)
+from curator.history.undoing import Undone, is_undone, undo
+
+__all__ = [
+    "CHANGEABLE",
+    "FIELDS",
+    "JSON_FIELDS",
+    "TEXT_FIELDS",
+    "PAIR_COLUMNS",
+    "Row",
+    "Step",
+    "Undone",
+    "add",
+    "begin",
+    "change",
+    "change_many",
+    "changeset",
+    "find",
+    "fingerprint_of",
+    "frozen_heap",
+    "in_bulk",
+    "insert",
+    "is_undone",
+    "land",
+    "left_by",
+    "recent",
+    "rows_of",
+    "timeline",
+    "undo",
+    "version_of",
+    "who_and_what",
+]
