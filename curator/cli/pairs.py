@@ -214,6 +214,8 @@ def export(
         else:
             manifest = exports.write_folder(session, number, Path(output), shape, kind, seen)
         for name, file in manifest["files"].items():
+            if not file["split"]:
+                continue
             click.echo(f"{Path(output) / name}: {count_of(file['lines'], 'line')}")
         say_preflight(seen)
         if kind == "jsonl":

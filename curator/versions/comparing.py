@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from curator import text
+from curator.duplicates import reading
 from curator.errors import UserError
 from curator.models import Line, Pair, Version, VersionLine
 from curator.versions.frozen import get
@@ -99,10 +100,14 @@ def places(session: Session, number: int) -> tuple[Any, Any, Any]:
     """Return pair, line and side of each line of a version, in the order of the pairs."""
     import numpy as np
 
-    code = sa.case({side: place for place, side in enumerate(SPLITS)}, value=VersionLine.split)
-    some = sa.select(VersionLine.pair_id, VersionLine.line_id, code).where(VersionLine.version_id == number)
-    rows = session.connection().execute(some.order_by(VersionLine.pair_id), execution_options={"yield_per": 50_000})
-    parts = [np.array([tuple(row) for row in part], np.int64) for part in rows.partitions()]
+    get(session, number)
+    code = " ".join(f"WHEN '{side}' THEN {place}" for place, side in enumerate(SPLITS))
+    rows = reading.lists(
+        session,
+        f"SELECT pair_id, line_id, CASE split {code} END FROM version_line "
+        f"WHERE version_id = {int(number)} ORDER BY pair_id",
+    )
+    parts = [np.array(part, np.int64) for part in rows]
     ids, lines, sides = np.concatenate([np.empty((0, 3), np.int64), *parts]).T
     return ids, lines, sides
 
@@ -129,9 +134,8 @@ def lengths(session: Session, old: Any, new: Any) -> list[tuple[str, int, int]]:
     wanted[old] = wanted[new] = True
     bar = np.zeros(longest, np.int8)
     edges = np.array(LENGTHS)
-    rows = session.connection().execute(sa.text(answers_of(session)), execution_options={"yield_per": 50_000})
-    for part in rows.partitions():
-        ids, characters = np.array([tuple(row) for row in part], np.int64).T
+    for part in reading.lists(session, answers_of(session)):
+        ids, characters = np.array(part, np.int64).T
         some = (ids < longest) & wanted[np.minimum(ids, longest - 1)]
         bar[ids[some]] = np.searchsorted(edges, characters[some], side="right")
     counts = [np.bincount(bar[lines], minlength=len(LENGTHS) + 1).tolist() for lines in (old, new)]

@@ -95,8 +95,8 @@ def read(
     if group_by and not any(keys["documents"]):
         raise UserError(f"No pair has a field {group_by!r} to group by. Name one of the source, or leave it out.")
     return Rows(
-        ids=np.array(ids, np.int64), prints=np.frombuffer(bytes(prints), np.uint8).reshape(-1, 32),
-        chosen=np.frombuffer(bytes(chosen), np.bool_), pinned=np.array(pinned, np.int8),
+        ids=np.frombuffer(ids, np.int64), prints=np.frombuffer(prints, np.uint8).reshape(-1, 32),
+        chosen=np.frombuffer(chosen, np.bool_), pinned=np.array(pinned, np.int8),
         strata=np.array(strata, np.int32), names=list(names),
         sources=np.array(sources, np.int32), source_names=list(source_names),
         near=(similar.left, similar.right), links=links, complete=similar.complete,

@@ -19,13 +19,12 @@ def sentences(version: Version) -> list[str]:
 
 def told(version: Version, report: dict[str, Any]) -> Iterator[str]:
     asked, got = report["asked"], version.counts
-    yield (
-        f"Asked for {spoken(version.shares)}: "
-        + ", ".join(f"{side} {asked[side]:,.0f}, made {got[side]:,}" for side in SPLITS if asked[side] or got[side])
-        + "."
-    )
+    wanted = [side for side in SPLITS if asked[side] or got[side]]
+    sizes = ", ".join(f"{asked[side]:,.0f} {side}" for side in wanted)
+    made = ", ".join(f"{got[side]:,}" for side in wanted)
+    yield f"Asked for {spoken(version.shares)}, which is {sizes}; made {made}."
     proved, total = report["proved"], sum(got.values())
-    groups = f"{report['groups']:,} groups, the largest of {report['largest']:,}"
+    groups = f"{report['groups']:,} groups, of which the largest holds {report['largest']:,}"
     yield (
         f"Proved by a second look at {proved['compared']:,} lines: none of the {groups}, is on two sides, and there is "
         f"no near-duplicate (Jaccard {proved['threshold']:g}) and no equal question across."
