@@ -333,7 +333,7 @@ def test_the_page_of_a_job_needs_no_script(app, client, kind):
     job = wait_for(app, start(app, "Import <b>.csv"), lambda job: job.done)
     page = client.get("/jobs/1").text
     assert '<noscript><meta http-equiv="refresh" content="2"></noscript>' in page and "&lt;b&gt;.csv" in page
-    assert '<progress value="30" max="60"' in page and "30 of about 60 rows" in page
+    assert '<progress value="30" max="60"' in page and "30 of about 60 pairs" in page
     fragment = client.get("/jobs/1", headers={"X-Fragment": "1"}).text
     assert "<html" not in fragment and 'data-state="running"' in fragment
     assert client.post("/jobs/1/cancel").location == "/jobs/1"

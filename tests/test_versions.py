@@ -78,7 +78,7 @@ def test_frozen_is_frozen_whatever_is_done_to_its_pairs(session, fifty):
     before = list(exports.version_lines(session, 1))
     pairs.edit(session, fifty[0].id, {"answer": "Other <b>bold</b>."}, revision=1, by="ada")
     trashed = pairs.trash(session, [pair.id for pair in fifty[1:10]], "ada")
-    cleaning.apply(session, ["html"], Selection(), "ada")
+    cleaning.apply(session, [cleaning.read("html")], Selection(), "ada")
     history.undo(session, trashed.id, "ada")
     assert list(exports.version_lines(session, 1)) == before
     assert versions.changed_since(session, versions.get(session, 1)) == 10
