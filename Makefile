@@ -36,6 +36,7 @@ check: .venv/ready
 
 bench: .venv/ready
 	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench.versions
 
 screenshots: .venv/ready .venv/browser
 	@$(BIN)/python tests/screenshots.py

@@ -144,7 +144,7 @@ def test_a_version_becomes_a_folder_that_proves_itself(session, make_pair, tmp_p
         data = (tmp_path / "v1" / name).read_bytes()
         assert (hashlib.sha256(data).hexdigest(), data.count(b"\n")) == (file["sha256"], file["lines"])
     assert manifest["fingerprint"] == version.fingerprint
-    assert (tmp_path / "v1" / "README.md").read_text().startswith("---\nconfigs:")
+    assert (tmp_path / "v1" / "README.md").read_text().startswith("---\npretty_name:")
 
 
 def test_a_selection_becomes_a_folder_for_training_with_the_same_bytes_each_time(session, make_pair, runner):
