@@ -62,18 +62,20 @@ function put(place, page) {
   else show(place);
 }
 
-/** Fetch this page again and take its content over, so that scroll and focus stay. */
+/** Fetch this page again and take its content over, so that scroll, focus and ticks stay as they are by then. */
 export async function refresh() {
+  const answer = await fetch(location.href);
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const ids = []; // what the focus is in, the innermost first
   for (let e = document.activeElement?.closest("main [id]"); e; e = e.parentElement.closest("main [id]")) {
     ids.push(e.getAttribute("id")); // a field named "id" hides form.id
   }
   const place = rowNumber();
-  const answer = await fetch(location.href);
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const ticked = [...document.querySelectorAll("main .pick input:checked")].map((box) => box.value);
   for (const part of ["main", ".rail > ul", ".rail-end", ".more > div"]) {
     document.querySelector(part).replaceChildren(...document.adoptNode(page.querySelector(part)).childNodes);
   }
+  document.querySelectorAll("main .pick input").forEach((box) => (box.checked ||= ticked.includes(box.value)));
   const rows = document.querySelectorAll("main [data-row]");
   const again = ids.map((id) => document.getElementById(id)).find(Boolean);
   const row = again?.querySelector("[data-row]") ?? again?.closest("[data-row]") ?? rows[Math.min(place, rows.length - 1)];
@@ -106,7 +108,10 @@ async function send(form, button) {
   form.ariaBusy = null;
   if (at && page.querySelector("[data-job]")) return location.assign(at); // it became long work, which is followed there
   if (!page || (refusal && !ok)) return say(refusal ?? "That did not work.", true);
-  if (ok) form.dispatchEvent(new CustomEvent("sent", { bubbles: true }));
+  if (ok) {
+    form.dispatchEvent(new CustomEvent("sent", { bubbles: true }));
+    [...form.elements].filter((box) => box.closest(".pick")).forEach((box) => (box.checked = false)); // it is done to them
+  }
   const place = target(form);
   if (place && !(ok && form.hasAttribute("data-quiet"))) {
     const following = place.nextElementSibling?.querySelector("[data-row]");

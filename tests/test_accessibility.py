@@ -148,7 +148,7 @@ def test_the_keyboard_alone_finds_opens_edits_approves_tags_and_takes_back(
     expect(page.locator(".selection")).to_be_visible()
     for _ in range(40):
         keys.press("Tab")
-        if page.evaluate("document.activeElement.matches('.selection button[value=rejected]')"):
+        if page.evaluate("document.activeElement.matches('.selection button[value=reject]')"):
             break
     keys.press("Enter")
     expect(page.locator("#messages")).to_contain_text("2 pairs rejected.")
