@@ -173,3 +173,16 @@ def test_a_field_with_too_many_values_is_asked_of_the_database(session, monkeypa
         pairs.add(session, question=f"{number}?", answer="Yes.", by="ada", source=f"page {number}", tags=[f"t{number}"])
     for query in ('source:"page 4"', "source:page*", "tag:t3", "-tag:t1"):
         assert by_sets(session, Selection(query=query)) == by_sql(session, Selection(query=query))
+
+
+def test_while_many_pairs_are_read_a_page_says_so_and_the_next_one_shows_them(app, client, monkeypatch):
+    monkeypatch.setattr(bitmaps, "MANY", 0)
+    monkeypatch.setattr("curator.views.frame.PATIENCE_SECONDS", 0.05)
+    with database.open_session(app) as opened:
+        index = bitmaps.of(opened)
+    with index.lock:
+        waiting = client.get("/pairs/")
+    assert (waiting.status_code, waiting.headers["Refresh"]) == (503, "1")
+    assert "Reading the pairs" in waiting.text
+    index.reader.join()
+    assert client.get("/pairs/").status_code == 200

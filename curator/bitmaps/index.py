@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import RLock
+from threading import RLock, Thread
 from time import monotonic
 from typing import Any
 from zipfile import BadZipFile
@@ -29,7 +29,7 @@ from curator.bitmaps.field import Field
 MOST_CHANGED = 0.3  # share of the pairs above which reading all is quicker
 REMEMBERED = 100  # searches for words
 GAP_SECONDS = 24 * 3600.0  # how long a changeset may come after a later one
-AT_ONCE = 20_000  # rows
+AT_ONCE = 500  # rows: so few stay in the cache of a processor until they are arrays
 SCHEME = 2  # of the file on disk: one more with each change of what it holds
 WORTH_KEEPING = 50_000  # pairs read, until the index is written to disk again
 SHIFT, LOW = 26, (1 << 26) - 1  # a place in an order: the measure, then the id, in one whole number of 63 bits
@@ -56,6 +56,7 @@ class Index:
 
     def __init__(self, engine: Engine, kept: Path | None = None) -> None:
         self.engine, self.kept, self.lock = engine, kept, RLock()
+        self.reader: Thread | None = None  # who reads it while pages go on
         self.forget()
         self.is_built = kept is not None and self.recall(kept)
 
@@ -201,9 +202,9 @@ class Index:
                 if has >> bit & 1:
                     self.fields["has"].add(name, some)
         of_tag: dict[str, list[np.ndarray]] = defaultdict(list)
-        for tags, some in grouped(tagged, tag_codes, places):
+        for tags, tagged_ids in grouped(tagged, tag_codes, places):
             for tag in dict.fromkeys(json.loads(tags)):
-                of_tag[tag].append(some)
+                of_tag[tag].append(tagged_ids)
         for tag, members in of_tag.items():
             self.fields["tag"].add(tag, bitmap(np.concatenate(members)))
 
