@@ -58,9 +58,9 @@ def exportable(selection: Selection) -> Selection:
 
 def count(session: Session, selection: Selection) -> Count:
     """Return how many lines a selection exports."""
-    where = search.conditions(session, exportable(selection))
-    found = dict(session.execute(sa.select(Pair.status, sa.func.count()).where(*where).group_by(Pair.status)).all())
-    return Count(sum(found.values()), found.get("draft", 0))
+    asked = exportable(selection)
+    drafts = search.count(session, asked.but(statuses=("draft",))) if "draft" in asked.statuses else 0
+    return Count(search.count(session, asked), drafts)
 
 
 def pieces(

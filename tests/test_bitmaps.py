@@ -17,6 +17,7 @@ QUERIES = [
     "author:ada", "author:b*", "dataset:main", "dataset:nowhere", "split:train", "-split:test", "flag:long", "has:flag",
     "has:history", "has:notes", "-has:tag", "has:duplicate", "has:system", "has:rating", "has:source", "len:>20",
     "len:5..25", "-len:..12", "id:2..6", "id:3,5", "updated:>2020-01-01", "updated:2020", "cafe tag:cards len:>5",
+    "qlen:<20", "-qlen:12..", "added:2020", "added:>2020",
 ]  # fmt: skip
 
 
@@ -61,7 +62,7 @@ def act(session, chance, number, tmp_path):
     elif kind == 1:
         pair = pairs.get(session, ids[0])
         changes = {"answer": said(chance, 9), "tags": chance.sample(TAGS, 1), "notes": said(chance)}
-        pairs.edit(session, pair.id, changes, revision=pair.revision, by="bob")
+        pairs.edit(session, pair.id, changes, revision=pair.revision, by="bob", restore=pair.trashed)
     elif kind == 2:
         pairs.set_status(session, ids, chance.choice(["draft", "approved"]), "ada")
     elif kind == 3:
@@ -69,7 +70,7 @@ def act(session, chance, number, tmp_path):
     elif kind == 4:
         pairs.restore(session, ids, "ada")
     elif kind == 5:
-        newest = next(c for c in history.recent(session) if not c.undone)
+        newest = next(c for c in history.recent(session) if not history.is_undone(session, c.id))
         if newest.rows:
             history.undo(session, newest.id, "ada")
     elif kind == 6:
@@ -128,7 +129,8 @@ def test_an_index_that_is_damaged_on_disk_is_made_anew(session, tmp_path):
 def test_flags_of_changed_pairs_are_seen_without_reading_all_flags(session):
     for number in range(3):
         add(session, random.Random(6), number)
-    session.add_all([Checked(id=1), PairFlag(pair_id=1, flag="long")])
+    session.merge(Checked(id=1))
+    session.add(PairFlag(pair_id=1, flag="long"))
     session.commit()
     index = Index(session.get_bind()).refresh()
     changeset = pairs.set_status(session, [2], "rejected", "ada")
@@ -171,3 +173,16 @@ def test_a_field_with_too_many_values_is_asked_of_the_database(session, monkeypa
         pairs.add(session, question=f"{number}?", answer="Yes.", by="ada", source=f"page {number}", tags=[f"t{number}"])
     for query in ('source:"page 4"', "source:page*", "tag:t3", "-tag:t1"):
         assert by_sets(session, Selection(query=query)) == by_sql(session, Selection(query=query))
+
+
+def test_while_many_pairs_are_read_a_page_says_so_and_the_next_one_shows_them(app, client, monkeypatch):
+    monkeypatch.setattr(bitmaps, "MANY", 0)
+    monkeypatch.setattr("curator.views.frame.PATIENCE_SECONDS", 0.05)
+    with database.open_session(app) as opened:
+        index = bitmaps.of(opened)
+    with index.lock:
+        waiting = client.get("/pairs/")
+    assert (waiting.status_code, waiting.headers["Refresh"]) == (503, "1")
+    assert "Reading the pairs" in waiting.text
+    index.reader.join()
+    assert client.get("/pairs/").status_code == 200

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 OPENING = Lock()
+MANY = 100_000  # pairs that take about a second to read
 INDEXES: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
@@ -28,6 +31,33 @@ def of(session: Session) -> Any:
 def place(home: Path | None, url: Any) -> Path | None:
     """Return where the index of a database is kept: in the home of Curator, under a name made of its address."""
     return home / f"index-{sha256(str(url).encode()).hexdigest()[:12]}.npz" if home else None
+
+
+def soon(session: Session, seconds: float) -> bool:
+    """Return whether the index may be asked now: where many pairs must be read first, a thread does, and is waited for.
+
+    Of few pairs it is read in less time than such a wait takes.
+    """
+    index = of(session)
+    if not index.is_built:
+        if (session.scalar(sa.text("SELECT max(id) FROM pair")) or 0) < MANY:
+            return True
+        with OPENING:
+            if index.reader is None or not index.reader.is_alive():
+                index.reader = Thread(target=read, args=(index,), daemon=True)
+                index.reader.start()
+        index.reader.join(seconds)
+        return not index.reader.is_alive()
+    if index.lock.acquire(timeout=seconds):  # a job that wrote many pairs reads them in its own thread
+        index.lock.release()
+        return True
+    return False
+
+
+def read(index: Any) -> None:
+    """Read an index in a thread. Who asks it next meets what went wrong, and says so."""
+    with suppress(Exception):
+        index.refresh()
 
 
 def ready(session: Session) -> Any:

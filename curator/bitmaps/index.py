@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 from array import array
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import RLock
+from threading import RLock, Thread
 from time import monotonic
 from typing import Any
 from zipfile import BadZipFile
@@ -29,18 +29,22 @@ from curator.bitmaps.field import Field
 MOST_CHANGED = 0.3  # share of the pairs above which reading all is quicker
 REMEMBERED = 100  # searches for words
 GAP_SECONDS = 24 * 3600.0  # how long a changeset may come after a later one
-AT_ONCE = 20_000  # rows
-SCHEME = 1  # of the file on disk: one more with each change of what it holds
+AT_ONCE = 500  # rows: so few stay in the cache of a processor until they are arrays
+SCHEME = 2  # of the file on disk: one more with each change of what it holds
 WORTH_KEEPING = 50_000  # pairs read, until the index is written to disk again
 SHIFT, LOW = 26, (1 << 26) - 1  # a place in an order: the measure, then the id, in one whole number of 63 bits
 LENGTHS = (0, 50, 100, 150, 200, 300, 400, 600, 800, 1200, 1600, 2400, 3200, 4800, 6400, 12800)  # where bars begin
 HAS = ("system", "history", "notes", "tag", "source", "rejected", "meta")
+MEASURES = {"length": np.int32, "asked": np.int32, "size": np.int32, "edited": np.int64, "added": np.int64}
+MEASURED = {"len": "length", "qlen": "asked", "updated": "edited", "added": "added"}  # by which field of a query
+OCTETS = {"sqlite": "length(CAST({} AS BLOB))", "postgresql": "octet_length({})"}
 COLUMNS = (
-    "pair.id, length(answer), pair.updated_at, CAST(tags AS TEXT), trashed, dataset_id, status, source, created_by, "
+    "pair.id, length(answer), length(question), {size}, pair.updated_at, pair.created_at, CAST(tags AS TEXT), "
+    "trashed, dataset_id, status, source, created_by, "
     "CASE WHEN system != '' THEN 1 ELSE 0 END + CASE WHEN CAST(history AS TEXT) != '[]' THEN 2 ELSE 0 END + "
     "CASE WHEN notes != '' THEN 4 ELSE 0 END + CASE WHEN CAST(tags AS TEXT) != '[]' THEN 8 ELSE 0 END + "
     "CASE WHEN source != '' THEN 16 ELSE 0 END + CASE WHEN rejected != '' THEN 32 ELSE 0 END + "
-    "CASE WHEN CAST(meta AS TEXT) != '{}' THEN 64 ELSE 0 END"
+    "CASE WHEN CAST(meta AS TEXT) != '{{}}' THEN 64 ELSE 0 END"
 )
 CHANGED_BY = "SELECT pair_id FROM revision WHERE changeset_id IN "
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -52,6 +56,7 @@ class Index:
 
     def __init__(self, engine: Engine, kept: Path | None = None) -> None:
         self.engine, self.kept, self.lock = engine, kept, RLock()
+        self.reader: Thread | None = None  # who reads it while pages go on
         self.forget()
         self.is_built = kept is not None and self.recall(kept)
 
@@ -61,8 +66,8 @@ class Index:
         self.gaps: dict[int, float] = {}  # changesets of PostgreSQL that may still come, and since when they are missed
         self.live, self.trash = BitMap(), BitMap()
         self.fields: dict[str, Field] = defaultdict(Field)
-        self.length = np.zeros(1, np.int64)  # of the answer, by id
-        self.edited = np.zeros(1, np.int64)  # microseconds since 1970, by id
+        # By id: characters of answer and question, octets of all texts, microseconds since 1970.
+        self.measures: dict[str, np.ndarray] = {name: np.zeros(1, kind) for name, kind in MEASURES.items()}
         self.sorted: dict[str, np.ndarray] = {}
         self.walks: deque[tuple[str, BitMap, np.ndarray]] = deque(maxlen=4)  # eight megabytes each for a million pairs
         self.words: OrderedDict[Any, tuple[BitMap, BitMap]] = OrderedDict()
@@ -104,6 +109,11 @@ class Index:
         """How many pairs there are, those in the trash among them."""
         return len(self.live) + len(self.trash)
 
+    @property
+    def end(self) -> int:
+        """A number above each id."""
+        return len(self.measures["length"])
+
     def news(self, connection: Connection) -> list[Any] | None:
         """Return the changesets since the last look; None where what was the newest then is not there as it was."""
         missed = [number for number, since in self.gaps.items() if monotonic() - since < GAP_SECONDS]
@@ -136,7 +146,7 @@ class Index:
         """Read every pair; the journal first: what is written meanwhile is then read twice, and never missed."""
         query = sa.text("SELECT id, rows, at FROM changeset ORDER BY id DESC LIMIT 10000")
         self.note(connection, connection.execute(query).all())
-        self.take(connection, f"SELECT {COLUMNS} FROM pair")
+        self.take(connection, f"SELECT {columns(connection)} FROM pair")
 
     def reread(self, connection: Connection, changesets: Sequence[int]) -> None:
         """Read the pairs of some changesets again."""
@@ -152,58 +162,63 @@ class Index:
         for _, stale in self.words.values():
             stale |= ids
         self.walks.clear()
-        self.take(connection, f"SELECT {COLUMNS} FROM pair WHERE id IN ({CHANGED_BY} ({some}))")
+        self.take(connection, f"SELECT {columns(connection)} FROM pair WHERE id IN ({CHANGED_BY} ({some}))")
         for order, keys in self.sorted.items():
             new = np.sort(self.keys(order, list(ids & (self.live | self.trash))))
             self.sorted[order] = np.insert(keys, np.searchsorted(keys, new), new)
 
     def take(self, connection: Connection, query: str) -> None:
         """Enter the rows of a query."""
-        alike: dict[Any, array[int]] = defaultdict(lambda: array("I"))
-        tagged: dict[str, array[int]] = defaultdict(lambda: array("I"))
-        moments: dict[Any, int] = {}
+        parts: list[list[np.ndarray]] = []
+        # What a value, or all that many pairs have alike, is called while it is read: a number from 0 on.
+        kinds: dict[Any, int] = Codes()
+        tagged: dict[Any, int] = Codes()
+        moments: dict[Any, int] = Moments()
         # Plain tuples: SQLAlchemy's rows take as long again. PostgreSQL sends them in pieces to a cursor with a name.
         named = ("pairs",) if connection.dialect.name == "postgresql" else ()
         with closing(connection.connection.cursor(*named)) as cursor:
             cursor.execute(query)
             while part := cursor.fetchmany(AT_ONCE):
-                for row in part:
-                    alike[row[4:]].append(row[0])
-                    tagged[row[3]].append(row[0])
-                ids, lengths, edited, *_ = zip(*part, strict=True)
-                for moment in set(edited) - moments.keys():
-                    moments[moment] = microseconds(moment)
-                self.measure(ids, lengths, [moments[moment] for moment in edited])
-        for (trashed, dataset, status, source, author, has), members in alike.items():
-            some = BitMap(members)
+                ids, length, asked, size, edited, added, tags, *alike = zip(*part, strict=True)
+                parts.append([
+                    *(np.array(numbers, np.int64) for numbers in (ids, length, asked, size)),
+                    *(np.fromiter(map(moments.__getitem__, some), np.int64, len(part)) for some in (edited, added)),
+                    np.fromiter(map(tagged.__getitem__, tags), np.int64, len(part)),
+                    np.fromiter(map(kinds.__getitem__, zip(*alike, strict=True)), np.int64, len(part)),
+                ])  # fmt: skip
+        if not parts:
+            return
+        places, *measured, tag_codes, kind_codes = (np.concatenate(some) for some in zip(*parts, strict=True))
+        self.measure(places, measured)
+        for (trashed, dataset, status, source, author, has), alike_ids in grouped(kinds, kind_codes, places):
+            some = bitmap(alike_ids)
             if trashed:
                 self.trash |= some
             else:
                 self.live |= some
             for name, value in (("dataset", dataset), ("status", status), ("source", source), ("author", author)):
                 self.fields[name].add(value, some)
-            for place, name in enumerate(HAS):
-                if has >> place & 1:
+            for bit, name in enumerate(HAS):
+                if has >> bit & 1:
                     self.fields["has"].add(name, some)
-        of_tag: dict[str, array[int]] = defaultdict(lambda: array("I"))
-        for tags, members in tagged.items():
+        of_tag: dict[str, list[np.ndarray]] = defaultdict(list)
+        for tags, tagged_ids in grouped(tagged, tag_codes, places):
             for tag in dict.fromkeys(json.loads(tags)):
-                of_tag[tag].extend(members)
+                of_tag[tag].append(tagged_ids)
         for tag, members in of_tag.items():
-            self.fields["tag"].add(tag, BitMap(members))
+            self.fields["tag"].add(tag, bitmap(np.concatenate(members)))
 
-    def measure(self, ids: Sequence[int], lengths: Sequence[int], edited: Sequence[int]) -> None:
+    def measure(self, places: np.ndarray, measured: Sequence[np.ndarray]) -> None:
         """Enter the measures of some pairs."""
-        places = np.array(ids, np.int64)
         most = int(places.max()) + 1
-        if most > len(self.length):
-            more = most + most // 8 - len(self.length)
-            self.length = np.append(self.length, np.zeros(more, np.int64))
-            self.edited = np.append(self.edited, np.zeros(more, np.int64))
-        self.length[places], self.edited[places] = lengths, edited
-        bars = np.searchsorted(LENGTHS, self.length[places], side="right") - 1
+        for (name, known), values in zip(self.measures.items(), measured, strict=True):
+            if most > len(known):
+                known = np.append(known, np.zeros(most + most // 8 - len(known), known.dtype))
+                self.measures[name] = known
+            known[places] = values
+        bars = np.searchsorted(LENGTHS, measured[0], side="right") - 1
         for bar in np.unique(bars):
-            self.fields["length"].add(int(bar), bitmap(places[bars == bar].astype(np.uint32)))
+            self.fields["length"].add(int(bar), bitmap(places[bars == bar]))
 
     def read_splits(self, connection: Connection) -> None:
         """Read which side the newest version that holds a pair has put it on, where versions were frozen since."""
@@ -269,10 +284,11 @@ class Index:
         written = path.with_suffix(".part")
         try:
             with written.open("wb") as file:
-                np.savez(
-                    file, length=self.length, edited=self.edited, sets=np.frombuffer(b"".join(parts), np.uint8),
-                    known=np.frombuffer(json.dumps(known).encode(), np.uint8),
-                )  # fmt: skip
+                arrays: dict[str, Any] = self.measures | {
+                    "sets": np.frombuffer(b"".join(parts), np.uint8),
+                    "known": np.frombuffer(json.dumps(known).encode(), np.uint8),
+                }
+                np.savez(file, **arrays)
             written.replace(path)
         except OSError:  # a full disk: the next start reads the pairs again
             written.unlink(missing_ok=True)
@@ -284,7 +300,7 @@ class Index:
                 known = json.loads(file["known"].tobytes())
                 if known["scheme"] != SCHEME:
                     return False
-                self.length, self.edited, whole = file["length"], file["edited"], file["sets"].tobytes()
+                self.measures, whole = {name: file[name] for name in MEASURES}, file["sets"].tobytes()
             end = 0
             for (name, value), size in zip(known["sets"], known["sizes"], strict=True):
                 ids, end = BitMap.deserialize(whole[end : end + size]), end + size
@@ -314,21 +330,25 @@ class Index:
         """Return the pairs whose length, number or last change lies in one of some spans."""
         if field == "id":
             return BitMap.union(BitMap(), *(self.range(low, high) for low, high in spans))
-        values = self.length if field == "len" else self.edited
+        values = self.measures[MEASURED[field]]
         met = np.zeros(len(values), bool)
         for low, high in spans:
             span = np.ones(len(values), bool)
             if low is not None:
-                span &= values >= (low if field == "len" else microseconds(low))
+                span &= values >= (microseconds(low) if isinstance(low, datetime) else low)
             if high is not None:
-                span &= values < (high if field == "len" else microseconds(high))
+                span &= values < (microseconds(high) if isinstance(high, datetime) else high)
             met |= span
-        return bitmap(np.flatnonzero(met).astype(np.uint32)) & (self.live | self.trash)
+        return bitmap(np.flatnonzero(met)) & (self.live | self.trash)
+
+    def measured(self, name: str, chosen: BitMap) -> np.ndarray:
+        """Return a measure of chosen pairs, in the order of their ids."""
+        return self.measures[name][np.frombuffer(chosen.to_array(), np.uint32)]
 
     def range(self, low: int | None, high: int | None) -> BitMap:
         """Return the ids from `low` on and before `high`, as far as there are any."""
-        first, end = min(low or 0, len(self.length)), len(self.length) if high is None else high
-        return BitMap(range(first, max(first, min(end, len(self.length)))))
+        first, end = min(low or 0, self.end), self.end if high is None else high
+        return BitMap(range(first, max(first, min(end, self.end))))
 
     def recalled(self, key: Any, read: Callable[[Connection, BitMap | None], BitMap]) -> BitMap:
         """Return the pairs with some words, read once: later only those that changed are read again.
@@ -350,8 +370,10 @@ class Index:
         """Return the places of some pairs in an order, as numbers to compare."""
         places = np.array(ids, np.int64)
         # Four milliseconds since 2024 fit into the 37 bits beside the id until 2041.
-        measure = self.length[places] if order == "length" else np.maximum(self.edited[places] - START, 0) // 4000
-        return (measure << SHIFT) | places
+        measure = self.measures[order][places]
+        if order == "edited":
+            measure = np.maximum(measure - START, 0) // 4000
+        return (measure.astype(np.int64) << SHIFT) | places
 
     def walk(self, order: str, chosen: BitMap) -> np.ndarray:
         """Return the places of chosen pairs in an order, ascending: the id is `place & LOW`."""
@@ -363,16 +385,45 @@ class Index:
         if len(chosen) < len(self.sorted[order]) // 20:
             found = np.sort(self.keys(order, list(chosen)))
         else:
-            is_chosen = np.zeros(len(self.length), bool)
+            is_chosen = np.zeros(self.end, bool)
             is_chosen[np.frombuffer(chosen.to_array(), np.uint32)] = True
             found = self.sorted[order][is_chosen[self.sorted[order] & LOW]]
         self.walks.append((order, chosen.copy(), found))
         return found
 
 
+class Codes(dict[Any, int]):
+    """A number for each value that is looked up, from 0 on in the order of their coming."""
+
+    def __missing__(self, value: Any) -> int:
+        self[value] = len(self)
+        return self[value]
+
+
+class Moments(dict[Any, int]):
+    """Microseconds since 1970 for each moment that is looked up."""
+
+    def __missing__(self, moment: Any) -> int:
+        self[moment] = microseconds(moment)
+        return self[moment]
+
+
+def grouped(codes: dict[Any, int], of_each: np.ndarray, ids: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
+    """Yield each value with the ids that have its code."""
+    order = np.argsort(of_each, kind="stable")
+    ends = np.cumsum(np.bincount(of_each, minlength=len(codes)))
+    yield from zip(codes, np.split(ids[order], ends[:-1]), strict=True)
+
+
 def bitmap(ids: np.ndarray) -> BitMap:
     """Return ids as a bitmap; sixteen times as quick as the bitmap reads an array of NumPy by itself."""
     return BitMap(array("I", np.ascontiguousarray(ids, np.uint32).tobytes()))
+
+
+def columns(connection: Connection) -> str:
+    """Return what is read of each pair: the number, the measures in their order, the tags, what many have alike."""
+    octets = OCTETS[connection.dialect.name]
+    return COLUMNS.format(size=" + ".join(octets.format(name) for name in ("question", "answer", "system")))
 
 
 def mark_of(changeset: Any) -> tuple[Any, ...]:

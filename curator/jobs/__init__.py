@@ -26,7 +26,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session, defer
 
-from curator import database
+from curator import bitmaps, database
 from curator.disk import take_turn
 from curator.errors import NotFound, UserError
 from curator.jobs.kinds import KINDS
@@ -292,6 +292,8 @@ def run(app: Flask, job_id: int) -> None:
                 ended["result"] = KINDS[job.kind](
                     session, by=job.by, on_progress=Progress(sessions, job_id), **job.arguments
                 )  # fmt: skip
+                if (index := bitmaps.ready(session)) is not None:  # here, so that no page waits for it
+                    index.refresh()
             said = ended["message"] = ended["result"].get("told", "Done.")
         except Cancelled:
             said = "Stopped; nothing was changed."

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from curator import checking
+from curator import checking, search
 from curator.duplicates.remembering import once
 from curator.flags import FLAGS, Flag, Rules
 from curator.models import Changeset, Pair, PairFlag, Revision
 from curator.pairs import dataset_named
 from curator.quality.workers import FEW, MOST, processors
+from curator.search import Selection
 
 SECONDS = 0.0004  # that a look at a pair takes one processor, as `python -m bench.checks` measures it
 START_SECONDS = 2.0
@@ -102,7 +103,7 @@ def behind(session: Session, rules: Rules) -> int:
     """Return about how many pairs the flags don't know as they are now: all of them where the rules are others."""
     stands = checking.state(session)
     if stands is None or not stands.rules.is_like(rules):
-        return session.scalar(sa.select(sa.func.count()).select_from(Pair).where(~Pair.trashed)) or 0
+        return search.count(session, Selection())
     left = sa.select(sa.func.count(sa.distinct(Revision.pair_id))).where(sa.text(checking.CONCERNS))
     number = 0
     if stands.after is not None and stands.since:

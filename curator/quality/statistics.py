@@ -11,17 +11,17 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from curator import checking, search
+from curator import bitmaps, checking, search
 from curator.duplicates.remembering import once
 from curator.flags import Rules, count_tokens
 from curator.models import Pair
-from curator.pairs import dataset_named
 from curator.search import Selection
 
 LENGTHS = (0, 20, 50, 100, 150, 200, 300, 400, 500, 750, 1000, 1500, 2000, 3000, 5000, 10_000, 30_000)
 TOKENS = (0, 16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096, 8192, 32_768)
 SAMPLE = 1000  # pairs whose tokens are counted by a tokenizer: all would take minutes
 MOST_DAYS = 60
+EPOCH, DAY = date(1970, 1, 1), 24 * 3600 * 1_000_000  # microseconds
 SHOWN = 12  # tags, and sources
 
 
@@ -32,6 +32,7 @@ class Bar(NamedTuple):
     number: int
     query: str = ""
     other: int = 0  # of something else on the same day
+    others: str = ""  # the query that opens these
 
 
 @dataclass(frozen=True)
@@ -55,35 +56,20 @@ def statistics(session: Session, dataset: str | None, rules: Rules) -> Statistic
 
 
 def count(session: Session, dataset: str | None, rules: Rules) -> Statistics:
-    where, given = "NOT trashed", {}
-    if dataset:
-        where, given = "NOT trashed AND dataset_id = :dataset", {"dataset": dataset_named(session, dataset).id}
-    # One way through the table for all of them: reading the texts is what takes the time.
-    octets = "octet_length({})" if on_postgresql(session) else "length(CAST({} AS BLOB))"
-    size = " + ".join(octets.format(name) for name in ("question", "answer", "system"))
-    day = "CAST(updated_at AS date)" if on_postgresql(session) else "date(updated_at)"
-    added = day.replace("updated", "created")
-    columns = ", ".join([
-        bucket("length(question)", LENGTHS), bucket("length(answer)", LENGTHS),
-        bucket(f"({size} + 3) / 4", TOKENS), added, day, "status",
-    ])  # fmt: skip
-    rows = session.execute(
-        sa.text(f"SELECT {columns}, count(*) FROM pair WHERE {where} GROUP BY 1, 2, 3, 4, 5, 6"), given
-    ).all()
-    questions, answers, tokens, added_on, approved_on = (Counter[Any]() for _ in range(5))
-    for question, answer, token, created, updated, status, number in rows:
-        questions[question] += number
-        answers[answer] += number
-        tokens[token] += number
-        added_on[as_date(created)] += number
-        if status == "approved":
-            approved_on[as_date(updated)] += number
-    pairs, sampled = sum(questions.values()), 0
+    """Count what the pairs are like: from the measures in memory, since reading a million texts takes seconds."""
+    index = bitmaps.of(session)
+    with index.lock:
+        pairs = search.members(session, index.refresh(), Selection(dataset=dataset))
+        approved = search.members(session, index, Selection(dataset=dataset, statuses=("approved",)))
+        questions, answers = (of_edges(index.measured(name, pairs), LENGTHS) for name in ("asked", "length"))
+        tokens = of_edges((index.measured("size", pairs) + 3) // 4, TOKENS)
+        added_on, approved_on = of_days(index.measured("added", pairs)), of_days(index.measured("edited", approved))
+    sampled = 0
     if rules.tokenizer:
-        tokens, sampled = of_sample(session, where, given, pairs, rules.tokenizer)
+        tokens, sampled = of_sample(session, dataset, len(pairs), rules.tokenizer)
     facets = search.facets(session, Selection(dataset=dataset))
     return Statistics(
-        pairs, bars(questions, LENGTHS), bars(answers, LENGTHS, "len"), bars(tokens, TOKENS), sampled,
+        len(pairs), bars(questions, LENGTHS, "qlen"), bars(answers, LENGTHS, "len"), bars(tokens, TOKENS), sampled,
         by_day(added_on, approved_on),
         [Bar(name, number, f"status:{name}") for name, number in facets.statuses.items()],
         [Bar(name, number, f"tag:{as_value(name)}") for name, number in facets.tags[:SHOWN]],
@@ -91,14 +77,22 @@ def count(session: Session, dataset: str | None, rules: Rules) -> Statistics:
     )  # fmt: skip
 
 
-def on_postgresql(session: Session) -> bool:
-    return session.get_bind().dialect.name == "postgresql"
+def of_edges(values: Any, edges: Sequence[int]) -> Counter[Any]:
+    """Count numbers by the place of the last edge that none of them is below."""
+    import numpy as np
+
+    places = np.searchsorted(np.array(edges), values, side="right") - 1
+    return Counter(dict(enumerate(np.bincount(places, minlength=len(edges)).tolist())))
 
 
-def bucket(what: str, edges: Sequence[int]) -> str:
-    """Return an expression of SQL for the place of a number among edges."""
-    cases = " ".join(f"WHEN {what} < {edge} THEN {place}" for place, edge in enumerate(edges[1:]))
-    return f"CASE {cases} ELSE {len(edges) - 1} END"
+def of_days(moments: Any) -> Counter[Any]:
+    """Count microseconds since 1970 by their day."""
+    import numpy as np
+
+    days, numbers = np.unique(moments // DAY, return_counts=True)
+    return Counter(
+        {EPOCH + timedelta(day): number for day, number in zip(days.tolist(), numbers.tolist(), strict=True)}
+    )
 
 
 def bars(counts: Counter[Any], edges: Sequence[int], field: str = "") -> list[Bar]:
@@ -114,28 +108,21 @@ def bars(counts: Counter[Any], edges: Sequence[int], field: str = "") -> list[Ba
     return found
 
 
-def of_sample(
-    session: Session, where: str, given: dict[str, Any], pairs: int, tokenizer: str
-) -> tuple[Counter[Any], int]:  # fmt: skip
+def of_sample(session: Session, dataset: str | None, pairs: int, tokenizer: str) -> tuple[Counter[Any], int]:
     """Count the tokens of some pairs from all over, scaled to all of them."""
     low, high = session.execute(sa.select(sa.func.min(Pair.id), sa.func.max(Pair.id))).one()
     if low is None:
         return Counter(), 0
     step = max((high - low + 1) // SAMPLE, 1)
     places = checking.numbers(range(low, high + 1, step))
-    rows = session.execute(sa.text(
-        f"SELECT question, answer, system FROM pair WHERE {where} AND id IN ({places})"
-    ), given).all()  # fmt: skip
+    some = sa.select(Pair.question, Pair.answer, Pair.system).where(sa.text(f"pair.id IN ({places})"))
+    rows = session.execute(some.where(*search.conditions(session, Selection(dataset=dataset)))).all()
     counts: Counter[Any] = Counter()
     for row in rows:
         number = sum(count_tokens(said, tokenizer) for said in row if said)
         counts[next((place for place, edge in enumerate(TOKENS[1:]) if number < edge), len(TOKENS) - 1)] += 1
     scale = pairs / len(rows) if rows else 0
     return Counter({place: round(number * scale) for place, number in counts.items()}), len(rows)
-
-
-def as_date(value: Any) -> date:
-    return value if isinstance(value, date) else date.fromisoformat(value)
 
 
 def by_day(added: Counter[Any], approved: Counter[Any]) -> list[Bar]:
@@ -153,7 +140,7 @@ def by_day(added: Counter[Any], approved: Counter[Any]) -> list[Bar]:
         some = [low + timedelta(more) for more in range((high - low).days + 1)]
         label = low.isoformat() if step == 1 else f"{low.isoformat()} to {high.isoformat()}"
         number, other = (sum(counts.get(day, 0) for day in some) for counts in (added, approved))
-        found.append(Bar(label, number, f"status:approved updated:{low}..{high}", other))
+        found.append(Bar(label, number, f"added:{low}..{high}", other, f"status:approved updated:{low}..{high}"))
     return found
 
 

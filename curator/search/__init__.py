@@ -244,7 +244,7 @@ def neighbours(
     index = bitmaps.of(session)
     with index.lock:
         line = Line(index, members(session, index.refresh(), selection), sort)
-        if pair_id >= len(index.length):
+        if pair_id >= index.end:
             return None, None, 0, len(line.ids)
         mark = line.mark_of(pair_id)
         place, is_there = line.before(mark), pair_id in line.ids

@@ -14,7 +14,9 @@ from curator.words import SPLITS, STATUSES
 
 TEXTS = ("question", "answer", "system", "history", "notes")  # fields that hold words
 VALUES = ("tag", "source", "status", "dataset", "author", "split", "flag", "has")  # fields that hold one of a few
-RANGES = ("len", "updated", "id")  # fields that are more or less
+MOMENTS = ("added", "updated")
+LENGTHS = {"len": "an answer", "qlen": "a question"}  # of which text
+RANGES = (*LENGTHS, *MOMENTS, "id")  # fields that are more or less
 FIELDS = TEXTS + VALUES + RANGES
 FOUND = ("duplicate", "contradiction", "flag", "rating")  # what others say of a pair
 HAS = (*FOUND, "history", "system", "notes", "tag", "source", "rejected", "meta")
@@ -127,7 +129,7 @@ def values_of(field: str, text: str) -> tuple[tuple[str, bool], ...]:
 
 def spans_of(field: str, text: str) -> Any:
     """Read "400", ">400", "<=400", "100..400", "100.." and, with commas between them, several of these."""
-    unit = unit_of_time if field == "updated" else unit_of_count
+    unit = unit_of_time if field in MOMENTS else unit_of_count
     spans = [span_of(piece.strip(), unit) for piece in text.split(",")]
     if None in spans:
         raise unreadable(field, text)
@@ -150,12 +152,12 @@ def span_of(text: str, unit: Callable[[str], tuple[Any, Any] | None]) -> tuple[A
 
 def unreadable(field: str, text: str) -> UserError:
     """Return what to say of a bound that is none."""
-    if field == "updated":
+    if field in MOMENTS:
         return UserError(
-            f"updated:{text} names no day. Write it as updated:2026-11-01, updated:>2026-11-01 or "
-            "updated:2026-10..2026-11"
+            f"{field}:{text} names no day. Write it as {field}:2026-11-01, {field}:>2026-11-01 or "
+            f"{field}:2026-10..2026-11"
         )
-    what = "length of an answer in characters" if field == "len" else "number of a pair"
+    what = f"length of {LENGTHS[field]} in characters" if field in LENGTHS else "number of a pair"
     return UserError(f"{field}:{text} names no {what}. Write it as {field}:400, {field}:>400 or {field}:100..400")
 
 

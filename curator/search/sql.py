@@ -122,7 +122,11 @@ def has(name: str) -> sa.ColumnElement[bool]:
 
 def of_spans(term: Between) -> sa.ColumnElement[bool]:
     """Return the condition that a number or a moment lies in one of some spans."""
-    column: Any = {"len": sa.func.length(Pair.answer), "updated": Pair.updated_at, "id": Pair.id}[str(term.field)]
+    columns: dict[str, Any] = {
+        "len": sa.func.length(Pair.answer), "qlen": sa.func.length(Pair.question),
+        "added": Pair.created_at, "updated": Pair.updated_at, "id": Pair.id,
+    }  # fmt: skip
+    column = columns[str(term.field)]
     return sa.or_(*(
         sa.and_(*([column >= low] if low is not None else []), *([column < high] if high is not None else []))
         for low, high in term.spans

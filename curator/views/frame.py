@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, current_app, request
+from flask import Blueprint, current_app, render_template, request
 from werkzeug.wrappers import Response
 
-from curator import duplicates, jobs, quality, queue, reviews, runs, search, text, versions
+from curator import bitmaps, duplicates, jobs, quality, queue, reviews, runs, search, text, versions
 from curator.errors import NotFound
 from curator.flags import Flag
 from curator.models import Pair
@@ -22,6 +22,7 @@ bp = Blueprint("frame", __name__)
 for word in (text.diff, search.excerpt, search.highlight, door.plural, Selection):
     bp.add_app_template_global(word)  # here rather than below, since macros see no context
 THEMES = ("system", "light", "dark")
+PATIENCE_SECONDS = 1.0  # before a page says what it waits for
 YEAR_SECONDS = 365 * 24 * 3600
 
 
@@ -78,6 +79,15 @@ def chosen_theme() -> str:
     """Return the theme that this browser chose, else the system's."""
     theme = request.cookies.get("theme", "")
     return theme if theme in THEMES else "system"
+
+
+@bp.before_app_request
+def say_what_is_read() -> tuple[str, int, dict[str, str]] | None:
+    """Answer with a page that says so, and asks again by itself, while many pairs are read into memory."""
+    is_page = request.method == "GET" and request.endpoint != "static" and not door.wants_fragment()
+    if not is_page or bitmaps.soon(door.session(), PATIENCE_SECONDS):
+        return None
+    return render_template("reading.html"), 503, {"Refresh": "1", "Retry-After": "1"}
 
 
 @bp.app_context_processor

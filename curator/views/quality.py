@@ -68,8 +68,8 @@ def statistics() -> str:
     days = []
     for day in found.days:
         added, approved = (f"{door.plural(number)} {day.label}" for number in (day.number, day.other))
-        days.append(charts.Bar(day.label, day.number, f"added: {added}", "", "added"))
-        days.append(charts.Bar(day.label, day.other, f"approved: {approved}", opened(day), "approved"))
+        days.append(charts.Bar(day.label, day.number, f"added: {added}", opened(day.query), "added"))
+        days.append(charts.Bar(day.label, day.other, f"approved: {approved}", opened(day.others), "approved"))
     tokens = f"Tokens of question, answer and system message, {told(found, wanted)}"
     by_day = "Added, and approved by the day of their last change"
     figures = [(by_day, charts.bars(days, by_day, "day"), found.days)]
@@ -116,9 +116,9 @@ def at_work() -> Job | None:
     return next(found, None)
 
 
-def opened(bar: quality.Bar) -> str:
+def opened(query: str) -> str:
     """Return the address of the pairs behind a bar."""
-    return url_for("pairs.index", query=bar.query, dataset=request.args.get("dataset") or None) if bar.query else ""
+    return url_for("pairs.index", query=query, dataset=request.args.get("dataset") or None) if query else ""
 
 
 bp.add_app_template_global(opened, "opened")
@@ -128,8 +128,8 @@ def drawn(some: Sequence[quality.Bar], title: str, unit: str) -> Markup:
     """Draw lengths; below each bar stands where it begins."""
     bars = []
     for bar in some:
-        begins = bar.label.partition("–")[0].partition(" ")[0]
-        bars.append(charts.Bar(begins, bar.number, f"{door.plural(bar.number)} of {bar.label} {unit}", opened(bar)))
+        begins, said = bar.label.partition("–")[0].partition(" ")[0], f"of {bar.label} {unit}"
+        bars.append(charts.Bar(begins, bar.number, f"{door.plural(bar.number)} {said}", opened(bar.query)))
     return charts.bars(bars, title, unit)
 
 
