@@ -1,5 +1,7 @@
 """Every write is a change: seen, undone days later, and never over somebody else's work."""
 
+from contextlib import suppress
+
 import pytest
 import sqlalchemy as sa
 
@@ -115,6 +117,21 @@ def test_the_full_text_index_is_as_usual_after_many_pairs(session):
         pass
     settings = dict(session.execute(sa.text("SELECT k, v FROM pair_text_config")).all())
     assert (settings["automerge"], settings["hashsize"]) == (4, 2**20)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_indexes_and_trigger_are_as_they_were_after_most_texts_changed(session, make_pair, monkeypatch, fails):
+    monkeypatch.setattr(history.indexing, "ANEW", 1)
+    pair = make_pair("Is it open?", "Closed.")
+    stands = sa.text("SELECT name, sql FROM sqlite_master WHERE type IN ('index', 'trigger') ORDER BY name")
+    before = session.execute(stands).all()
+    with suppress(ZeroDivisionError), writing(session), history.in_bulk(session, texts=1):
+        assert len(session.execute(stands).all()) == len(before) - 3
+        history.change_many(session, history.begin(session, "cleaned", "ada"), [(pair, {"answer": "Open."})])
+        assert 1 / (not fails)
+    assert session.execute(stands).all() == before
+    assert [count(session, Selection(query=word)) for word in ("closed", "answer:open")] == [fails, not fails]
+    assert session.execute(sa.text("PRAGMA integrity_check")).all() == [("ok",)]
 
 
 def test_the_index_of_fingerprints_is_as_it_was_after_an_import_that_is_mostly_new(session, write, monkeypatch):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +250,14 @@ def changes_among(cleaner: Cleaner, rows: Sequence[sa.Row[Any]], found: Found) -
         yield pair_id, values
 
 
+def one_of(session: Session, column: Any, values: Collection[Any]) -> Any:
+    """Return the condition that a column is one of many values: on SQLite by one list rather than thousands."""
+    if session.get_bind().dialect.name == "postgresql":
+        return column.in_(values)
+    listed = sa.func.json_each(to_json(list(values))).table_valued("value")
+    return column.in_(sa.select(listed.c.value))
+
+
 class Copies:
     """Counts pairs that cleaning would make say the same as another one of their data set."""
 
@@ -262,7 +271,7 @@ class Copies:
         changed = {pair_id: values for pair_id, values in changed.items() if values.keys() & set(TEXTS)}
         if not changed:
             return
-        wanted = sa.select(Pair.id, Pair.dataset_id, *columns_of(TEXTS)).where(self.one_of(Pair.id, changed))
+        wanted = sa.select(Pair.id, Pair.dataset_id, *columns_of(TEXTS)).where(one_of(self.session, Pair.id, changed))
         of: dict[str, int] = {}
         for pair_id, dataset_id, question, answer, system, turns in self.session.connection().execute(wanted):
             as_it_stands = {"question": question, "answer": answer, "system": system}
@@ -273,16 +282,9 @@ class Copies:
             key = (dataset_id, int(fingerprint[:16], 16))
             self.new[key] = self.new.get(key, 0) + 1
         same = sa.select(Pair.id, Pair.dataset_id, Pair.fingerprint)
-        same = same.where(self.one_of(Pair.fingerprint, of), ~Pair.trashed)
+        same = same.where(one_of(self.session, Pair.fingerprint, of), ~Pair.trashed)
         for pair_id, dataset_id, fingerprint in self.session.connection().execute(same):
             self.there.append((pair_id, (dataset_id, int(fingerprint[:16], 16))))
-
-    def one_of(self, column: Any, values: Collection[Any]) -> Any:
-        """Return the condition that a column is one of many values: on SQLite by one list rather than thousands."""
-        if self.session.get_bind().dialect.name == "postgresql":
-            return column.in_(values)
-        listed = sa.func.json_each(to_json(list(values))).table_valued("value")
-        return column.in_(sa.select(listed.c.value))
 
     def counted(self, ids: Collection[int]) -> int:
         """Return how many pairs would be copies, the first of each text not counted."""
@@ -333,23 +335,29 @@ def apply(
     found = found or look(session, steps, selection, on_progress=on_progress)
     cleaner, digest = Cleaner(steps), 0
     excepted = set(except_ids)
-    if not set(found.ids) - excepted:
+    wanted = set(found.ids) - excepted
+    if not wanted:
         return found
-    with writing(session), history.in_bulk(session):
+    with writing(session), history.in_bulk(session, texts=len(wanted)):
         changeset = history.begin(session, "cleaned", by, reason or ", ".join(step.title for step in steps))
-        for start in range(0, len(found.ids), BATCH):
-            some = found.ids[start : start + BATCH].tolist()
-            there = sa.select(*Pair.__table__.columns).where(Pair.id.in_(some), Pair.trashed.is_(selection.trash))
+        texts_of_pair = attrgetter("id", *cleaner.fields)
+        done, size = 0, history.FIRST
+        while some := found.ids[done : done + size].tolist():
+            there = sa.select(*history.CHANGEABLE).where(
+                one_of(session, Pair.id, some), Pair.trashed.is_(selection.trash)
+            )
+            pairs = session.connection().execute(there.order_by(Pair.id)).all()
             changed = []
-            for pair in session.connection().execute(there.order_by(Pair.id)):
-                values = cleaner.clean((pair.id, *(getattr(pair, name) for name in cleaner.fields)))
+            for pair in pairs:
+                values = cleaner.clean(texts_of_pair(pair))
                 if values:
                     digest = digested(pair.id, values, digest)
                     if pair.id not in excepted:
                         changed.append((pair, values))
             history.change_many(session, changeset, changed)
+            done, size = done + len(some), history.at_once(pairs)
             if on_progress:
-                on_progress(start + len(some), len(found.ids), "Cleaning")
+                on_progress(done, len(found.ids), "Cleaning")
         if digest != found.digest:
             raise changed_since()
     return replace(found, changeset=changeset)

@@ -3,18 +3,19 @@
 from curator.history.changing import (
     CHANGEABLE,
     FIELDS,
+    FIRST,
     JSON_FIELDS,
     PAIR_COLUMNS,
     TEXT_FIELDS,
     add,
+    at_once,
     begin,
     change,
     change_many,
     fingerprint_of,
-    frozen_heap,
-    in_bulk,
     insert,
 )
+from curator.history.indexing import frozen_heap, in_bulk
 from curator.history.landing import land
 from curator.history.reading import (
     Row,
@@ -33,6 +34,7 @@ from curator.history.undoing import Undone, is_undone, undo
 __all__ = [
     "CHANGEABLE",
     "FIELDS",
+    "FIRST",
     "JSON_FIELDS",
     "TEXT_FIELDS",
     "PAIR_COLUMNS",
@@ -40,6 +42,7 @@ __all__ = [
     "Step",
     "Undone",
     "add",
+    "at_once",
     "begin",
     "change",
     "change_many",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -12,13 +10,16 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from curator import checking, neighbours, text
+from curator.history.indexing import enter_words
 from curator.models import Changeset, Pair, Revision, now, to_json
 
 TEXT_FIELDS = ("system", "history", "question", "answer")
+SAID = frozenset(TEXT_FIELDS)
 COMPARED = frozenset(("question", "answer", "trashed"))  # what decides which near-duplicates a pair has
 JSON_FIELDS = ("history", "tags", "meta")
-INDEXED = "question, answer, system, notes, turns, fields"  # the columns of the full-text index on SQLite
 FIELDS = (*TEXT_FIELDS, "status", "tags", "source", "notes", "rejected", "key", "meta", "trashed", "dataset_id")
+# FTS5 writes a piece for each statement, and merges them: 20,000 pairs each take two thirds of what 5,000 do.
+FIRST, AT_ONCE, CHARACTERS = 5000, 20_000, 10_000_000  # pairs by the first statement, by any, and what they may say
 # All columns of a pair, in the order in which `add` gives their values.
 PAIR_COLUMNS = (
     "id", "dataset_id", "system", "history", "question", "answer", "status", "tags", "source", "notes", "rejected",
@@ -46,47 +47,6 @@ def begin(session: Session, action: str, by: str, reason: str = "", undoes: Chan
     return changeset
 
 
-@contextmanager
-def in_bulk(session: Session) -> Iterator[None]:
-    """Take many rows: the index of near-duplicates once for all, and on SQLite larger pieces of full-text entries.
-
-    These, sorted and merged with more memory, halve the time of the full text of a million pairs. The block belongs
-    inside `writing`.
-    """
-    with in_large_pieces(session), neighbours.holding(session), frozen_heap():
-        yield
-
-
-@contextmanager
-def frozen_heap() -> Iterator[None]:
-    """Spare the garbage collector all that is there: it would go through it again for every few thousand rows."""
-    is_mine = gc.get_freeze_count() == 0
-    if is_mine:
-        gc.freeze()
-    try:
-        yield
-    finally:
-        if is_mine:
-            gc.unfreeze()
-
-
-@contextmanager
-def in_large_pieces(session: Session) -> Iterator[None]:
-    """Give the full-text index of SQLite longer lists to sort."""
-    if session.get_bind().dialect.name != "sqlite":
-        yield
-        return
-    tune_index(session, hashsize=2**25, automerge=16)
-    yield
-    tune_index(session, hashsize=2**20, automerge=4)  # FTS5's own defaults; where the block failed, rolled back
-
-
-def tune_index(session: Session, **settings: int) -> None:
-    """Set options of FTS5: `hashsize` in bytes, `automerge` in pieces that make one."""
-    setting = sa.text("INSERT INTO pair_text (pair_text, rank) VALUES (:name, :value)")
-    session.execute(setting, [{"name": name, "value": value} for name, value in settings.items()])
-
-
 def add(session: Session, changeset: Changeset, rows: Sequence[Mapping[str, Any]]) -> list[int]:
     """Insert pairs by the thousand, each with its first revision. Return their ids, in the order given.
 
@@ -110,10 +70,7 @@ def add(session: Session, changeset: Changeset, rows: Sequence[Mapping[str, Any]
     insert(session, "revision", ("pair_id", "number", "changeset_id"), [(i, 1, changeset.id) for i in ids])
     if session.get_bind().dialect.name == "sqlite":
         # One statement for all of them; a trigger, which is one a row, made imports take twice as long.
-        session.execute(
-            sa.text(f"INSERT INTO pair_text (rowid, {INDEXED}) SELECT id, {INDEXED} FROM pair_words "
-                    "WHERE id BETWEEN :first AND :last"), {"first": ids[0], "last": ids[-1]},
-        )  # fmt: skip
+        enter_words(session.connection(), ids[0], ids[-1])
     text_of = neighbours.text_of
     neighbours.note(session, [(i, None, text_of(r["question"], r["answer"])) for i, r in zip(ids, rows, strict=True)])
     changeset.rows += len(ids)
@@ -149,6 +106,11 @@ def stored(session: Session, column: sa.orm.InstrumentedAttribute[Any], value: A
 def as_json(value: Any, blank: str) -> str:
     """Return the JSON of a list or of an object; most are empty."""
     return to_json(value) if value else blank
+
+
+def as_object(values: Mapping[str, Any]) -> str:
+    """Return the JSON of fields by name. Python's encoder makes itself anew for each object, not for each text."""
+    return "{" + ", ".join([f'"{name}": {to_json(value)}' for name, value in values.items()]) + "}"
 
 
 def next_ids(session: Session, count: int) -> list[int]:
@@ -197,7 +159,6 @@ def change_many(
     A pair may be a row of CHANGEABLE columns, which is read in a quarter of the time; none may come twice.
     """
     session.flush()
-    moment = stored(session, Pair.updated_at, changeset.at)
     revisions: list[tuple[Any, ...]] = []
     updates: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
     texts: list[neighbours.Change] = []
@@ -206,21 +167,20 @@ def change_many(
         before = differing(pair, values)
         if not before:
             continue
-        after = {name: to_json(values[name]) if name in JSON_FIELDS else values[name] for name in before}
+        after = [to_json(values[name]) if name in JSON_FIELDS else values[name] for name in before]
         old_fingerprint = None
-        if any(name in before for name in TEXT_FIELDS):
+        if not SAID.isdisjoint(before):
             old_fingerprint = pair.fingerprint
-            now_said = {name: values[name] if name in before else getattr(pair, name) for name in TEXT_FIELDS}
-            after["fingerprint"] = fingerprint_of(now_said)
-        after |= {"revision": pair.revision + 1, "updated_at": moment, "updated_by": changeset.by}
-        updates.setdefault(tuple(after), []).append((pair.id, *after.values()))
-        revisions.append((pair.id, pair.revision + 1, changeset.id, to_json(before), old_fingerprint))
+            said = [values[name] if name in before else getattr(pair, name) for name in TEXT_FIELDS]
+            after.append(text.fingerprint_of(said[2], said[3], said[0], said[1]))
+        updates.setdefault(tuple(before), []).append((pair.id, *after))
+        revisions.append((pair.id, pair.revision + 1, changeset.id, as_object(before), old_fingerprint))
         if not COMPARED.isdisjoint(before):
             texts.append((pair.id, compared(pair, {}), compared(pair, values)))
         if checking.concerns(before):
             told.append(pair.id)
     for names, rows in updates.items():
-        update(session, names, sorted(rows, key=itemgetter(0)))
+        update(session, changeset, names, sorted(rows, key=itemgetter(0)))
     if revisions:
         insert(session, "revision", ("pair_id", "number", "changeset_id", "before", "fingerprint"), revisions)
     neighbours.note(session, texts)
@@ -231,20 +191,31 @@ def change_many(
             session.expire(kept)
 
 
+def at_once(pairs: Sequence[Any]) -> int:
+    """Return how many pairs to give `change_many` after some, going by how long these are."""
+    characters = sum(len(pair.question) + len(pair.answer) for pair in pairs)
+    return max(1000, min(AT_ONCE, CHARACTERS * len(pairs) // max(characters, 1)))
+
+
 def differing(pair: Pair | sa.Row[Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the old values of the fields that differ from the new."""
-    return {name: getattr(pair, name) for name in FIELDS if name in values and getattr(pair, name) != values[name]}
+    return {name: old for name in FIELDS if name in values and (old := getattr(pair, name)) != values[name]}
 
 
-def update(session: Session, names: Sequence[str], rows: list[tuple[Any, ...]]) -> None:
-    """Give some columns of pairs new values; a row is an id and the values as the database stores them.
+def update(session: Session, changeset: Changeset, names: Sequence[str], rows: list[tuple[Any, ...]]) -> None:
+    """Give some fields of pairs new values; a row is an id, the values as stored, and a fingerprint if texts changed.
 
     One statement for all of them, in the order of the ids: the full-text index of SQLite writes down what it
     has after each statement, and wherever an id is lower than the last.
     """
-    columns = ("id", *names)
+    given = (*names, "fingerprint") if not SAID.isdisjoint(names) else names
+    columns = ("id", *given)
     session.execute(sa.text(f"CREATE TEMPORARY TABLE changed AS SELECT {', '.join(columns)} FROM pair WHERE false"))
     insert(session, "changed", columns, rows)
-    given = ", ".join(f"{name} = changed.{name}" for name in names)
-    session.execute(sa.text(f"UPDATE pair SET {given} FROM changed WHERE pair.id = changed.id"))
+    new = "".join(f"{name} = changed.{name}, " for name in given)
+    session.execute(
+        sa.text(f"UPDATE pair SET {new}revision = pair.revision + 1, updated_at = :at, updated_by = :by "
+                "FROM changed WHERE pair.id = changed.id"),
+        {"at": stored(session, Pair.updated_at, changeset.at), "by": changeset.by},
+    )  # fmt: skip
     session.execute(sa.text("DROP TABLE changed"))

@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from curator import checking, neighbours
-from curator.history.changing import INDEXED, add, stored
+from curator.history.changing import add, stored
+from curator.history.indexing import INDEXED
 from curator.models import Changeset, Pair
 from curator.staging import COLUMNS, Stage
 

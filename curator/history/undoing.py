@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from curator.errors import NotFound, UserError
-from curator.history.changing import CHANGEABLE, FIELDS, begin, change_many, in_bulk
+from curator.history.changing import CHANGEABLE, FIELDS, FIRST, at_once, begin, change_many
+from curator.history.indexing import in_bulk
 from curator.models import Changeset, Revision, writing
 
 Progress = Callable[[int, int | None, str], object]
@@ -51,7 +52,7 @@ def undo(
         undoing = begin(session, "undid", by, f"change {changeset_id}: {changeset.action}", changeset)
         left: list[int] = []
         seen = 0
-        with in_bulk(session):
+        with in_bulk(session, texts=texts_of(session, changeset_id)):
             for pairs in pairs_of(session, changeset):
                 changed = changed_since(session, changeset, pairs)
                 left += sorted(changed)
@@ -92,7 +93,13 @@ def is_undone(session: Session, changeset_id: int) -> bool:
     return undoing_of(session, changeset_id) is not None
 
 
-def pairs_of(session: Session, changeset: Changeset, size: int = 5000) -> Iterator[Sequence[Any]]:
+def texts_of(session: Session, changeset_id: int) -> int:
+    """Return of how many pairs a changeset changed the text."""
+    changed = sa.select(sa.func.count(Revision.fingerprint)).where(Revision.changeset_id == changeset_id)
+    return session.scalar(changed) or 0
+
+
+def pairs_of(session: Session, changeset: Changeset, size: int = FIRST) -> Iterator[Sequence[Any]]:
     """Yield the pairs that a changeset changed in batches: CHANGEABLE, and `number` and `before` of its revision."""
     place = sa.tuple_(Revision.pair_id, Revision.number)
     last = (0, 0)
@@ -100,7 +107,7 @@ def pairs_of(session: Session, changeset: Changeset, size: int = 5000) -> Iterat
     found = found.where(Revision.changeset_id == changeset.id).order_by(Revision.pair_id, Revision.number)
     while pairs := session.execute(found.where(place > last).limit(size)).all():
         yield pairs
-        last = (pairs[-1].id, pairs[-1].number)
+        last, size = (pairs[-1].id, pairs[-1].number), at_once(pairs)
 
 
 def changed_since(session: Session, changeset: Changeset, pairs: Sequence[sa.Row[Any]]) -> set[int]:
