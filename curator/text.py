@@ -7,10 +7,11 @@ import json
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 from functools import cache
 from itertools import pairwise
+from typing import Any
 
 Message = dict[str, str]
 
@@ -90,6 +91,24 @@ def shingles(text: str, size: int = 3) -> set[str]:
     if len(words) <= size:
         return {" ".join(words)} if words else set()
     return {" ".join(words[i : i + size]) for i in range(len(words) - size + 1)}
+
+
+def flat(value: Any) -> str:
+    """Return the value of any field of a pair as one text, to be read or compared."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return "\n".join(f"{name}: {flat_one(one)}" for name, one in value.items())
+    if isinstance(value, (list, tuple)):
+        if value and isinstance(value[0], Mapping):
+            return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in value)
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+def flat_one(value: Any) -> str:
+    """Return one value of many: a text as it is, all else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def diff(old: str, new: str, most: int = MOST_COMPARISONS) -> list[tuple[str, str]]:

@@ -12,10 +12,13 @@ from flask import Flask, url_for
 from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
 
-from curator import duplicates, exports, history, jobs, pairs, reviews, runs, versions
-from curator.models import Checked, PairFlag, writing
+from curator import cleaning, duplicates, exports, history, jobs, pairs, quality, reviews, runs, versions
+from curator.flags import Rules
+from curator.models import FlagFine, PairFlag, writing
 from curator.search import Selection
 
+FILES = ("static", "duplicates.written_report")  # never a page
+QUERIES = {"versions.compare": {"old": 1, "new": 2}}
 TEXT = "The library opens at nine in the morning and closes at seven in the evening on every weekday"
 
 
@@ -33,13 +36,20 @@ def fill(app: Flask, client: FlaskClient, session: Session, home: Path, word: st
         changeset = history.begin(session, "imported", word, word)
         values = {"rejected": word, "meta": {word: word}, "key": word}
         history.change(session, changeset, pairs.get(session, first.id), values)
-        session.add(PairFlag(pair_id=first.id, flag=word, detail=word))
-        session.add(Checked(id=1, stamp=1))
     pairs.edit(session, first.id, {"answer": f"{TEXT} of the year. {word}"}, revision=2, by=word)
     pairs.trash(session, [3], word)
     found = duplicates.search(session, threshold=0.6)
     duplicates.keep(found, home)
     version, _ = versions.freeze(session, Selection(), by=word, name=word, note=word)
+    quality.check(session, Rules(), home)
+    with writing(session):
+        said_now = pairs.get(session, first.id).fingerprint
+        session.add(FlagFine(pair_id=first.id, flag="echo", fingerprint=said_now, by=word))
+        for flag in ("refusal", word):
+            session.merge(PairFlag(pair_id=first.id, flag=flag, detail=word))
+    cleaning.save(session, word[:60], cleaning.steps_named(session, [f"remove:{word}", f"replace:nine=>{word}"]), word)
+    pairs.edit(session, 4, {"answer": f"It is {word}."}, revision=1, by=word)
+    versions.freeze(session, Selection(), by=word, name=f"{word} again")  # to be compared with the one before
     run = runs.import_run(session, run_folder(session, home, version.id, word))
     sample = reviews.next_unrated(session, word)
     assert sample is not None
@@ -87,9 +97,10 @@ def places(app: Flask, client: FlaskClient, known: dict[str, Any]) -> list[str]:
     """Return the address of each page there is: of every rule that answers with a whole page."""
     found = []
     for rule in app.url_map.iter_rules():
-        if "GET" not in (rule.methods or ()) or rule.endpoint == "static":
+        if "GET" not in (rule.methods or ()) or rule.endpoint in FILES:
             continue
         values = {name: known.get(name, known.get(rule.endpoint.split(".")[0], 1)) for name in rule.arguments}
+        values |= QUERIES.get(rule.endpoint, {})
         with app.test_request_context(base_url="http://localhost"):
             place = url_for(rule.endpoint, **values)
         with client.get(place, follow_redirects=True) as answer:  # closed at once: some are files

@@ -15,13 +15,21 @@ from playwright.sync_api import Page, sync_playwright
 from sqlalchemy.orm import Session
 from werkzeug.serving import make_server
 
-from curator import create_app, database, imports, pairs, reviews, search
+from curator import create_app, database, imports, pairs, quality, reviews, search
+from curator.flags import Rules
 from curator.search import Selection
 
 ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "instance" / "demo"
 PICTURES = ROOT / "docs" / "pictures"
 SIZE = {"width": 1280, "height": 900}
+# What checks are for.
+FLAWED = (
+    ("How long may I keep a DVD?", "You may keep a DVD for one week. You can renew it twice, online or at the"),
+    ("Who has borrowed the book I am waiting for?", "I'm sorry, but I can't help with that."),
+    ("Whom do I ask about school visits?", "Write to maria.lopez@stadtbibliothek.de, who plans them."),
+    ("Where can I have a coffee?", "The cafÃ© is on the ground floor, beside the children's corner."),
+)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -36,8 +44,11 @@ def main() -> None:
         os.environ.update(CURATOR_HOME=str(home), CURATOR_USER="ada")
         os.chdir(home)
         app = create_app()
+        # Older demos' tables are brought up to date before anything is asked of them.
+        app.test_cli_runner().invoke(args=["init-db"], catch_exceptions=False)
         with database.open_session(app) as session:
             work_a_little(session)
+            quality.check(session, Rules(), home)
         server = make_server("127.0.0.1", 0, app, threaded=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         take_all(f"http://127.0.0.1:{server.server_port}")
@@ -58,6 +69,8 @@ def work_a_little(session: Session) -> None:
     pairs.set_status(session, ids[:140], "approved", "ada")
     pairs.set_status(session, ids[60:64], "rejected", "ada")
     imports.apply(session, ROOT / "examples" / "library.csv", by="ada", dataset="inbox", skip_refused=True)
+    for question, answer in FLAWED:
+        pairs.add(session, question=question, answer=answer, dataset="inbox", source="email", by="ada")
     for _ in range(12):
         sample = reviews.next_unrated(session, "ada")
         if sample:
@@ -97,12 +110,27 @@ def run(page: Page) -> None:
     page.evaluate("scrollTo(0, 0)")
 
 
+def queue(page: Page) -> None:
+    page.goto("/queue/?dataset=inbox")
+
+
+def duplicates(page: Page) -> None:
+    page.goto("/duplicates/?dataset=inbox")
+
+
+def check(page: Page) -> None:
+    page.goto("/check/?dataset=inbox")
+
+
 def review(page: Page) -> None:
     page.goto("/review/?dataset=main")
 
 
 SHOTS = (
     ("pairs", "light", list_of_pairs),
+    ("queue", "light", queue),
+    ("check", "dark", check),
+    ("duplicates", "light", duplicates),
     ("clean", "light", clean),
     ("run", "light", run),
     ("review", "dark", review),

@@ -54,6 +54,25 @@ def test_a_flag_that_is_fine_goes_and_comes_back_by_undo(client, make_pair):
     assert "Refusal boilerplate 1 pair" in text_of(client.get("/check/"))
 
 
+@pytest.mark.parametrize("place", ["/pairs/1", "/queue/?pair=1"])
+def test_a_flag_is_called_fine_where_its_pair_stands_and_that_is_taken_back_there(client, make_pair, place):
+    make_pair("Who won?", REFUSES)
+    assert "This is fine : Refusal boilerplate" in text_of(client.get(place))
+    answer = client.post("/check/fine/1/refusal", data={"back": place}, follow_redirects=True)
+    assert answer.request.full_path.rstrip("?") == place
+    assert "that this is fine. Take it back" in text_of(answer) and "This is fine :" not in text_of(answer)
+    answer = client.post("/check/not-fine/1/refusal", data={"back": place}, follow_redirects=True)
+    assert "This is fine : Refusal boilerplate" in text_of(answer)
+
+
+def test_a_flag_leads_to_its_pairs_and_to_a_queue_of_them(client, make_pair):
+    make_pair("Who won?", REFUSES)
+    make_pair("Who lost?", "Ada lost, by a point.")
+    page = client.get("/check/").get_data(as_text=True)
+    queue = re.search(r'href="(/queue/[^"]*)"[^>]*>Review the drafts', page)
+    assert "1 draft left" in text_of(client.get(queue[1]))
+
+
 @pytest.mark.parametrize("address", ["/check/fine/1/nonsense", "/check/fine/9/refusal", "/check/not-fine/1/refusal"])
 def test_what_is_no_flag_of_a_pair_is_told_in_a_sentence(client, make_pair, address):
     make_pair("Who won?", "Ada.")

@@ -518,3 +518,12 @@ def test_text_reads_at_AA_contrast_on_every_ground_it_stands_on(theme: str):
     ]
     edges = [g for g in ("paper", "paper-2") if contrast(colour["line-2"], colour[g]) < 3]
     assert (weak, edges) == ([], [])
+
+
+@pytest.mark.parametrize("place", ["/changes/2", "/pairs/1"])
+def test_markup_in_a_text_stands_in_the_history_as_it_was_written(client: FlaskClient, session: Session, place: str):
+    """Differences used to be escaped twice: readers saw &lt;b&gt;."""
+    pair = pairs.add(session, question="Bold?", answer="<b>Yes</b> & so", by="ada")
+    pairs.edit(session, pair.id, {"answer": "Yes & so"}, revision=pair.revision, by="ada")
+    page = client.get(place).get_data(as_text=True)
+    assert "&lt;b&gt;" in page and "&amp;lt;" not in page and "&amp;amp;" not in page

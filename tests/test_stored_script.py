@@ -22,7 +22,8 @@ def test_stored_script_stays_text_on_every_page(
     places = every_page.places(app, client, known)
     assert len(places) >= 20
     asked = [f"/pairs/?tag={BAD}", f"/pairs/?query={BAD}", f"/queue/?dataset={BAD}", f"/pairs/?dataset={BAD}no",
-             f"/queue/?status={BAD}", f"/queue/?pair={BAD}", f"/clean/?rule={BAD}", f"/nowhere/{BAD}"]  # fmt: skip
+             f"/queue/?status={BAD}", f"/queue/?pair={BAD}", f"/clean/?step={BAD}",
+             f"/clean/?step=replace:nine=>{BAD}", f"/nowhere/{BAD}"]  # fmt: skip
     ran: list[Dialog] = []
     page.on("dialog", lambda dialog: (ran.append(dialog), dialog.dismiss()))
     seen = 0

@@ -60,3 +60,15 @@ def test_a_fingerprint_is_the_same_however_it_is_asked_for(question, answer, sys
 def test_a_mark_belongs_to_the_letter_before_it(one, folded):
     assert text.normalise(one) == folded
     assert text.normalise(folded) == folded
+
+
+@pytest.mark.parametrize("value, said", [
+    ("<b>", "<b>"),
+    (True, "yes"),
+    (["fees", "hours"], "fees, hours"),
+    ([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}], "user: Hi\n\nassistant: Hello."),
+    ({"page": 7, "shelf": "ä"}, "page: 7\nshelf: ä"),
+    (None, ""), ([], ""),
+])  # fmt: skip
+def test_the_value_of_any_field_is_one_text(value, said):
+    assert text.flat(value) == said

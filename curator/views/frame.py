@@ -12,14 +12,14 @@ from werkzeug.wrappers import Response
 
 from curator import bitmaps, duplicates, jobs, quality, queue, reviews, runs, search, text, versions
 from curator.errors import NotFound
-from curator.flags import Flag
-from curator.models import Pair
+from curator.flags import FLAGS, Flag
+from curator.models import FlagFine, Pair
 from curator.search import Selection
 from curator.views import door
 from curator.words import STATUSES
 
 bp = Blueprint("frame", __name__)
-for word in (text.diff, search.excerpt, search.highlight, door.plural, Selection):
+for word in (text.diff, text.flat, search.excerpt, search.highlight, door.plural, Selection):
     bp.add_app_template_global(word)  # here rather than below, since macros see no context
 THEMES = ("system", "light", "dark")
 PATIENCE_SECONDS = 1.0  # before a page says what it waits for
@@ -73,6 +73,12 @@ class Rail:
 def flags_on(some: Sequence[Pair]) -> dict[int, list[tuple[Flag, str]]]:
     """Return the flags of some pairs by their ids, for the chips on them."""
     return quality.flags_of(door.session(), [pair.id for pair in some])
+
+
+@bp.app_template_global()
+def fine_on(pair: Pair) -> list[tuple[Flag, FlagFine]]:
+    """Return the flags of a pair that somebody called fine, and who did."""
+    return [(FLAGS[one.flag], one) for one in quality.fine_ones(door.session(), pair.id)]
 
 
 def chosen_theme() -> str:

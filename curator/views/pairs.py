@@ -9,7 +9,7 @@ from typing import Any
 from flask import Blueprint, current_app, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from curator import bulk, cleaning, duplicates, exports, history, jobs, lineage, pairs, search
+from curator import bulk, cleaning, duplicates, exports, history, jobs, lineage, pairs, search, text
 from curator.errors import Conflict, NotFound, UserError
 from curator.models import Changeset, Pair
 from curator.search import Selection
@@ -334,14 +334,8 @@ def as_typed(pair: Pair) -> dict[str, Any]:
 
 def differences(pair: Pair, typed: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Return (field, as it stands, as it was typed) for each field that the two do not share."""
-
-    def flat(value: Any) -> str:
-        if value and isinstance(value, list) and isinstance(value[0], dict):
-            return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in value)
-        return ", ".join(value) if isinstance(value, list) else str(value)
-
     return [
-        (name, flat(getattr(pair, name)), flat(typed[name]))
+        (name, text.flat(getattr(pair, name)), text.flat(typed[name]))
         for name in pairs.EDITABLE
         if getattr(pair, name) != typed[name]
     ]
