@@ -26,8 +26,8 @@ HELD = 1_000_000  # pairs whose keys are held before they are written
 WRITTEN = 200_000  # rows at a time, and by one transaction where the index is built anew
 SORTED = 500_000  # rows at once
 LOOKED = 100_000  # pairs at once that are looked through for them
+PACKED = "SELECT value >> 32, value & 4294967295 FROM json_each(?)"
 TOUCHED = 5000  # changed pairs at once whose old keys are compared with the new
-TOGETHER = 100  # rows by one statement of SQLite
 PROPOSED = 50  # pairs that one band of a text proposes at most: a crowd of copies needs no more
 Change = tuple[int, str | None, str | None]
 Rows = Iterator[tuple[Any, Any]]  # keys, and the ids of their pairs: int64
@@ -206,15 +206,8 @@ def enter(session: Session, rows: Rows) -> None:
             statement = "INSERT INTO pair_band SELECT * FROM unnest(%s::int[], %s::int[]) ON CONFLICT DO NOTHING"
             connection.exec_driver_sql(statement, (keys.tolist(), ids.tolist()))
             continue
-        flat = interleaved(keys, ids)
-        # A hundred rows by one statement take SQLite less than half of what they take one by one.
-        whole = len(flat) - len(flat) % TOGETHER
-        for part in (flat[:whole], flat[whole:]):
-            if len(part):
-                many = min(len(part), TOGETHER)
-                marks = ", ".join(["(?, ?)"] * many)
-                statement = f"INSERT OR IGNORE INTO pair_band (key, pair_id) VALUES {marks}"
-                connection.exec_driver_sql(statement, list(map(tuple, part.reshape(-1, 2 * many).tolist())))
+        statement = f"INSERT OR IGNORE INTO pair_band {PACKED}"
+        connection.exec_driver_sql(statement, (packed(keys, ids),))
 
 
 def remove(session: Session, rows: Rows) -> None:
@@ -226,16 +219,17 @@ def remove(session: Session, rows: Rows) -> None:
                          "WHERE pair_band.key = gone.key AND pair_band.pair_id = gone.pair_id")  # fmt: skip
             connection.exec_driver_sql(statement, (keys.tolist(), ids.tolist()))
         else:
-            # One by one: a list of pairs of values makes SQLite look through the whole table.
-            statement = "DELETE FROM pair_band WHERE key = ? AND pair_id = ?"
-            connection.exec_driver_sql(statement, list(zip(keys.tolist(), ids.tolist(), strict=True)))
+            statement = f"DELETE FROM pair_band WHERE (key, pair_id) IN ({PACKED})"
+            connection.exec_driver_sql(statement, (packed(keys, ids),))
 
 
-def interleaved(keys: Any, ids: Any) -> Any:
-    """Return keys and ids as rows."""
-    import numpy as np
+def packed(keys: Any, ids: Any) -> str:
+    """Return rows as one text of numbers, each a key above an id, that SQLite goes through without Python.
 
-    return np.stack([keys, ids], axis=1)
+    Where a statement comes back to Python for every few rows, threads that serve pages take the interpreter each
+    time, and a turn to write of one second lasts half a minute.
+    """
+    return str((keys << 32 | ids).tolist())
 
 
 def candidates(session: Session, texts: Sequence[str], most: int = PROPOSED) -> list[list[int]]:
