@@ -45,6 +45,7 @@ function count() {
   document.querySelectorAll("form[data-countdown]").forEach((form) => {
     const left = form.getAttribute("data-countdown") - form.querySelectorAll("[name=except]:checked").length;
     const button = form.querySelector("[data-count-label]");
+    if (!button) return; // only some were looked at so far: nothing can be cleaned yet
     button.textContent = `Clean ${pairs(left)}`;
     button.disabled = left === 0;
   });

@@ -14,7 +14,7 @@ function renew(fresh) {
 
 async function follow() {
   const { ok, page } = await ask(location.href);
-  const fresh = ok && page.querySelector("[data-job]");
+  const fresh = ok ? page.querySelector("[data-job]") : null; // no answer: the server comes back, so ask again
   if (fresh?.dataset.onward) return location.replace(fresh.dataset.onward);
   if (fresh && fresh.dataset.state === card().dataset.state) {
     renew(fresh);

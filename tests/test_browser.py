@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from flask import Flask
 from playwright.sync_api import Dialog, Page, expect
 from sqlalchemy.orm import Session
 
-from curator import exports, pairs, reviews, search
-from curator.models import Pair, writing
+from curator import exports, jobs, pairs, reviews, search
+from curator.models import Job, Pair, writing
 from curator.search import Selection
 
 MakePair = Callable[..., Pair]
@@ -271,6 +272,18 @@ def test_the_button_counts_what_is_left_to_clean(page: Page, make_pair: MakePair
     message(page, "Cleaned 1 pair.")
 
 
+def test_a_look_at_some_pairs_names_no_number_to_clean(
+    page: Page, make_pair: MakePair, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("curator.cleaning.passes.BATCH", 1)
+    monkeypatch.setattr("curator.views.cleaning.SECONDS", 0)
+    make_pair(answer="<p>Yes.</p>")
+    make_pair(answer="<p>No.</p>")
+    page.goto("/clean/?step=html")
+    expect(page.get_by_role("button", name="Look through all 2")).to_be_visible()
+    page.get_by_label("Leave it").first.check()  # the page's script complains of nothing: see the fixture
+
+
 def test_a_file_can_be_dropped_on_any_page(page: Page):
     page.goto("/versions/")
     file = page.evaluate_handle(
@@ -351,6 +364,19 @@ def test_a_large_import_is_followed_cancelled_and_started_again(
     expect(page.locator(".rail .count.waiting", has_text="at work")).to_have_count(0)
     page.get_by_role("link", name="Show the pairs").click()
     expect(page.get_by_role("heading", name="Pairs 30,000")).to_be_visible()
+
+
+def test_a_job_is_followed_further_when_the_server_is_back(page: Page, app: Flask):
+    with jobs.opened(app, create=True):
+        page.goto("/jobs/")  # from here on nothing that is running is taken for what a killed process left
+    with jobs.opened(app) as files, writing(files):
+        files.add(Job(kind="check", title="Check", arguments={}, by="ada", state="running"))
+    page.goto("/jobs/1")
+    with page.expect_event("requestfailed"):
+        page.route("**/jobs/1", lambda route: route.abort(), times=1)
+    with jobs.opened(app) as files, writing(files):
+        files.get_one(Job, 1).state = "cancelled"
+    expect(page.locator(".job .told")).to_have_text("Stopped. The next check goes on from here.")
 
 
 def test_stored_script_does_not_run(page: Page, make_pair: MakePair):

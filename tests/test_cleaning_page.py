@@ -160,3 +160,9 @@ def test_script_in_a_rule_stays_text(client: FlaskClient, make_pair: MakePair, s
 def test_an_address_that_means_nothing_is_refused(client: FlaskClient, make_pair: MakePair, address: str):
     make_pair()
     assert client.get(address).status_code == 400
+
+
+def test_no_rule_is_offered_of_an_edit_that_left_the_texts(client: FlaskClient, session: Session, make_pair: MakePair):
+    make_pair()
+    pairs.edit(session, 1, {"tags": ["hours"]}, revision=1, by="ada")
+    assert "Make a rule of this edit" not in client.get("/pairs/1").text

@@ -41,6 +41,13 @@ def test_what_cannot_be_searched_for_is_said_above_a_list_that_works(client, mak
     assert f'value="{query}"' in text_of(answer)
 
 
+@pytest.mark.parametrize("address", ["/pairs/?query=?!", "/pairs/?sort=prettiest", "/pairs/?after=zzz"])
+def test_no_search_is_offered_that_would_be_refused_again(client, make_pair, address):
+    make_pair()
+    assert "Search for it as text" not in client.get(address).text
+    assert "Search for it as text" in client.get("/pairs/?query=len:>abc").text
+
+
 def test_an_order_that_there_is_not_is_told(client, make_pair):
     make_pair()
     answer = client.get("/pairs/?sort=prettiest")

@@ -46,8 +46,15 @@ def index() -> str | tuple[str, int]:
         without=search.without_each(selection),
         narrowed=search.narrowed,
         error=error,
+        as_text=as_text(request.args.get("query", "")),
     )
     return (shown, 400) if error else shown
+
+
+def as_text(query: str) -> str:
+    """Return a search for the very words of another one; empty where there are none, which would be refused again."""
+    words = query.replace('"', "")
+    return f'"{words}"' if any(map(str.isalnum, words)) else ""
 
 
 def read_page(selection: search.Selection, is_first: bool = False) -> search.Page:
