@@ -35,7 +35,7 @@ MOST_HARD = 10_000  # of them: each is looked up, and nobody reads more before t
 HARDEST = 4.0  # what the first of them counts; the last of them counts almost nothing
 LOW_STARS = 2.5  # answers to it that are rated so on average say that it teaches badly
 FEW = 2000  # pairs that wait: so many are sorted together; of more, those at hand are looked for
-FIRST_LOOK, LONGEST_LOOK = 64, 8192  # pairs with a reason that are looked up together
+AT_ONCE = 64  # pairs without a reason that are taken from the set together
 MANY_CHANGED = 5000  # pairs after which all are scored again
 SITTING_GAP = timedelta(minutes=5)
 ACTS_READ = 20_000  # of the latest acts, where a person's own are looked for
@@ -105,14 +105,14 @@ def walk(session: Session, selection: Selection, beside: int | None = None, back
     """
     order, wanted = order_of(session), waiting(selection)
     mark = order.key(beside) if beside is not None else None
-    if search.count(session, wanted) <= FEW:
-        few = sorted(order.key(pair_id) for pair_id in search.ids(session, wanted))
+    chosen = search.found(session, wanted)
+    if len(chosen) <= FEW:
+        few = sorted(order.key(pair_id) for pair_id in chosen)
         yield from (-number for _, number in beyond(few, mark, back))
         return
-    where = search.conditions(session, wanted)
     parts = [with_reason, the_rest]
     for part in parts[::-1] if back else parts:
-        yield from part(session, order, where, mark, back)
+        yield from part(order, chosen, mark, back)
 
 
 def beyond(ranked: list[Key], mark: Key | None, back: bool) -> list[Key]:
@@ -133,30 +133,26 @@ def before(session: Session, selection: Selection, pair_id: int) -> int | None:
     return next(walk(session, selection, pair_id, back=True), None)
 
 
-def with_reason(session: Session, order: Order, where: list[Any], mark: Key | None, back: bool) -> Iterator[int]:
-    """Yield the pairs that have a reason and meet conditions, the strongest reason first."""
-    ranked = beyond(order.ranked, mark, back)
-    start, size = 0, FIRST_LOOK
-    while start < len(ranked):
-        some = [-number for _, number in ranked[start : start + size]]
-        there = set(session.scalars(sa.select(Pair.id).where(Pair.id.in_(some), *where)))
-        yield from (pair_id for pair_id in some if pair_id in there)
-        start, size = start + size, min(2 * size, LONGEST_LOOK)
+def with_reason(order: Order, chosen: Any, mark: Key | None, back: bool) -> Iterator[int]:
+    """Yield the chosen pairs that have a reason, the strongest reason first."""
+    yield from (-number for _, number in beyond(order.ranked, mark, back) if -number in chosen)
 
 
-def the_rest(session: Session, order: Order, where: list[Any], mark: Key | None, back: bool) -> Iterator[int]:
-    """Yield the pairs that have no reason and meet conditions, the newest first."""
+def the_rest(order: Order, chosen: Any, mark: Key | None, back: bool) -> Iterator[int]:
+    """Yield the chosen pairs that have no reason, the newest first."""
     if back and mark and mark[0] < 0:
         return
     last = -mark[1] if mark and mark[0] == 0 else None
-    by_id = Pair.id.asc() if back else Pair.id.desc()
-    while True:
-        further = [] if last is None else [Pair.id > last if back else Pair.id < last]
-        ids = list(session.scalars(sa.select(Pair.id).where(*where, *further).order_by(by_id).limit(FIRST_LOOK)))
+    if back:
+        low, high = 0 if last is None else chosen.rank(last), len(chosen)
+    else:
+        low, high = 0, len(chosen) if last is None else chosen.rank(last - 1)
+    while low < high:
+        if back:
+            ids, low = list(chosen[low : min(low + AT_ONCE, high)]), low + AT_ONCE
+        else:
+            ids, high = list(chosen[max(high - AT_ONCE, low) : high])[::-1], high - AT_ONCE
         yield from (pair_id for pair_id in ids if pair_id not in order.scores)
-        if len(ids) < FIRST_LOOK:
-            return
-        last = ids[-1]
 
 
 def reasons(session: Session, pair: Pair) -> list[Reason]:

@@ -334,9 +334,9 @@ def test_the_command_lists_what_is_next_with_its_reason(
 
 def test_a_long_queue_is_walked_in_pieces(session: Session, make_pair: MakePair, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(queue, "FEW", 1)
-    for _ in range(queue.FIRST_LOOK + 3):
+    for _ in range(queue.AT_ONCE + 3):
         make_pair()
-    assert list(islice(queue.walk(session, DRAFTS), 100)) == list(range(queue.FIRST_LOOK + 3, 0, -1))
+    assert list(islice(queue.walk(session, DRAFTS), 100)) == list(range(queue.AT_ONCE + 3, 0, -1))
 
 
 def test_an_act_on_a_pair_that_is_gone_says_so(client: FlaskClient, session: Session, make_pair: MakePair):

@@ -23,7 +23,7 @@ from curator.search.sql import condition
 from curator.words import SPLITS, STATUSES
 
 __all__ = [
-    "SORTS", "Facets", "Page", "Selection", "asked", "conditions", "count", "describe", "excerpt", "facets",
+    "SORTS", "Facets", "Page", "Selection", "asked", "conditions", "count", "describe", "excerpt", "facets", "found",
     "highlight", "ids", "narrowed", "neighbours", "page", "without_each",
 ]  # fmt: skip
 
@@ -144,6 +144,13 @@ def members(session: Session, index: Any, selection: Selection) -> Any:
     from curator.search import sets
 
     return sets.all_of(*chosen(session, index, selection))
+
+
+def found(session: Session, selection: Selection) -> Any:
+    """Return the pairs of a selection as one set, for who asks it more than once; nothing changes it any more."""
+    index = bitmaps.of(session)
+    with index.lock:
+        return members(session, index.refresh(), selection).copy()
 
 
 def count(session: Session, selection: Selection) -> int:
