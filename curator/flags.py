@@ -18,7 +18,7 @@ from curator import text
 from curator.language import language_of, named
 from curator.private import KINDS, find_private
 
-VERSION = 1  # of the rules below: another makes all flags old
+VERSION = 2  # of the rules below: another makes all flags old
 DEFAULT_CONTEXT = 4096
 
 

@@ -8,8 +8,8 @@ import regex
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from curator import cleaning, history, jobs, pairs
-from curator.cleaning import letters, literal, masks, phrases, plain
+from curator import cleaning, history, jobs, pairs, private
+from curator.cleaning import letters, literal, phrases, plain
 from curator.cleaning.edits import replacements
 from curator.errors import Conflict, NotFound, UserError
 from curator.search import Selection
@@ -142,6 +142,8 @@ def test_boilerplate_goes_and_what_only_looks_like_it_stays(before, after):
     ("IBAN DE89 3704 0044 0532 0130 00 PLEASE", "IBAN [IBAN] PLEASE"),
     ("DE88 3704 0044 0532 0130 00", "DE88 3704 0044 0532 0130 00"),
     ("Call +44 20 7946 0958 now", "Call [PHONE] now"),
+    ("Call (212) 867-4309", "Call [PHONE]"),
+    ("postgresql://ada:Tr0ub4dor@db.internal/pairs", "postgresql://ada:[KEY]@db.internal/pairs"),
     ("Part 555-0100-22, ISBN 978-3-16-148410-0", "Part 555-0100-22, ISBN 978-3-16-148410-0"),
     ("sk-abcDEFghi123456789012345 and AKIAIOSFODNN7EXAMPLE", "[KEY] and [KEY]"),
     ("api_key = 'q8Zr2Lw9Xc4Vb7Nm1Kp5'", "api_key = '[KEY]'"),
@@ -158,7 +160,7 @@ def test_a_phone_number_without_plus_is_found_with_its_country():
 
 
 def test_what_is_found_says_where_it_stands():
-    assert masks.find("to a@b.org from 203.0.113.7", ["email", "ip"]) == [(3, 10, "email"), (16, 27, "ip")]
+    assert private.find("to a@b.org from 203.0.113.7", ["email", "ip"]) == [(3, 10, "email"), (16, 27, "ip")]
 
 
 @pytest.mark.parametrize("word, before, after", [

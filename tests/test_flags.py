@@ -53,6 +53,7 @@ def found(question, answer, system="", history=(), rules=RULES):
         ("Which card?", "It was 4539 1488 0343 6467, I think.", "private"),
         ("Where to?", "Pay to DE89 3704 0044 0532 0130 00.", "private"),
         ("Which machine?", "The one at 84.23.117.9 answers.", "private"),
+        ("Which machine?", "The one at 2a00:1450:4001:82b::200e answers.", "private"),
         ("How do I log in?", "Use AKIAIOSFODNN7QWERTYU for that.", "secret"),
         ("How do I log in?", "The password is hT8-jKk23-Zr.", "secret"),
         ("Which database?", "postgresql://ada:Tr0ub4dor@db.internal/pairs", "secret"),
@@ -84,6 +85,8 @@ def test_a_check_finds_what_it_is_for(question, answer, flag):
         ("Où est le café?", "À côté de la gare, derrière l’église; c’est ça."),
         ("What is this?", "def main(argumente):\n    return argumente.werte  # gibt die Werte zurück und endet"),
         ("Which address?", "Use 192.168.0.1 or name@example.com, version 1.2.3.4, order 4111 1111 1111 1112."),
+        ("Which card?", "Order 9911111111111111 and invoice 20250131123456."),
+        ("Which prefix?", "2001:db8::ff00:42:8329 and ::1 are examples."),
         ("How many are 555-867-5309 minus 3?", "About 10,000,000 in 2,147,483,647."),
         ("Generate a password of 8 characters.", "Your password is rT8$jLpZ."),
         ("What is an API key?", "An API key is something like YOUR_API_KEY_HERE; the password is secret."),
@@ -135,7 +138,7 @@ def test_a_megabyte_of_anything_takes_a_moment(piece):
 def test_rules_are_read_back_as_they_were_written():
     assert Rules.load(RULES.dump()) == RULES
     assert Rules.load("") is None
-    assert Rules.load(RULES.dump().replace('"version": 1', '"version": 0')) is None
+    assert Rules.load(RULES.dump().replace('"version": 2', '"version": 1')) is None
 
 
 def test_every_flag_says_in_a_sentence_what_it_is():

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from curator import pairs
+from curator import pairs, private
 from curator.cleaning import letters, literal, masks, phrases, plain
 from curator.cleaning.literal import Clean
 from curator.errors import UserError
@@ -63,7 +63,7 @@ def whole(change: Callable[[str], str]) -> Clean:
 def masking(what: Iterable[str], region: str) -> Clean:
     """Return what masks some kinds of personal data. Raises UserError for a country that has no phone numbers."""
     kinds, region = tuple(what), region.strip().upper()
-    if region and region not in masks.regions():
+    if region and region not in private.regions():
         raise UserError(f"{region!r} is no country that phone numbers are known of. Write two letters, such as GB.")
     return lambda value: masks.mask(value, kinds, region)
 
@@ -100,7 +100,7 @@ KINDS = {
              lambda _: whole(phrases.strip_boilerplate)),
         Kind("mask", "Mask personal data", "proved where that can be done, so that order numbers stay",
              lambda o: masking(o["what"], o["region"]),
-             (Option("what", "What", tuple(masks.FINDERS), tuple(masks.FINDERS)),
+             (Option("what", "What", tuple(masks.PLACEHOLDERS), tuple(masks.PLACEHOLDERS)),
               Option("region", "Country of phone numbers without +")), "what"),
         Kind("trim", "Trim", "takes white space from both ends", lambda _: whole(letters.trim)),
         Kind("case", "Capitals", "writes all in small letters, in capitals, or as sentences or titles are",
