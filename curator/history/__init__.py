@@ -15,7 +15,7 @@ from curator.history.changing import (
     in_bulk,
     insert,
 )
-from curator.history.landing import land
+from curator.history.landing import land, prepare, withdraw
 from curator.history.reading import (
     Row,
     Step,
@@ -52,10 +52,12 @@ __all__ = [
     "is_undone",
     "land",
     "left_by",
+    "prepare",
     "recent",
     "rows_of",
     "timeline",
     "undo",
     "version_of",
     "who_and_what",
+    "withdraw",
 ]
