@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.orm import Session
 
-from curator import staging
+from curator import history, staging
 from curator.errors import UserError
 from curator.models import make_sessions, open_engine
 from curator.settings import SHELF
@@ -57,7 +57,8 @@ def engine(app: Flask) -> Engine:
                 )
             state["engine"] = opened
             state["sessions"] = make_sessions(opened, home(app))
-            staging.sweep(home(app))
+            with state["sessions"]() as session:
+                staging.sweep(home(app), lambda left: history.withdraw(session, left))
         return state["engine"]
 
 

@@ -191,11 +191,10 @@ class Held:
         self.begin()
 
 
-def land(session: Session, bands: Bands, shift: int, without: Collection[int]) -> None:
-    """Enter pairs whose keys were made before they had an id: it is their number and `shift`."""
-    if is_current(session, hold=True):
-        enter(session, bands.rows(shift, without))
-    bands.pieces.clear()  # 80 MB of a million, which sorting the fingerprints needs
+def holds(session: Session, key: int, pair_id: int) -> bool:
+    """Return whether a row is in the index."""
+    row = sa.text("SELECT 1 FROM pair_band WHERE key = :key AND pair_id = :pair_id")
+    return session.scalar(row, {"key": key, "pair_id": pair_id}) is not None
 
 
 def enter(session: Session, rows: Rows) -> None:

@@ -12,8 +12,9 @@ import time
 import pytest
 import sqlalchemy as sa
 
-from curator import create_app, database, exports, history, imports, pairs, reviews, search, staging
+from curator import create_app, database, exports, history, imports, neighbours, pairs, reviews, search, staging
 from curator.errors import UserError
+from curator.history.changing import INDEXED
 from curator.models import Changeset
 from curator.search import Selection
 
@@ -265,13 +266,17 @@ def test_a_refused_row_that_nobody_mended_is_refused_again(session, write, tmp_p
 
 VICTIM = """
 import sys
-from curator import create_app, database, imports
+from curator import create_app, database, history, imports
 app = create_app()
+history.landing.PREPARED = 500
 with database.open_session(app) as session:
     print("ready", flush=True)
     imports.apply(session, sys.argv[1], by="ada", dataset=sys.argv[2])
     print("done", flush=True)
 """
+
+
+FOUND = "pair WHERE id IN (SELECT rowid FROM pair_text WHERE pair_text MATCH 'words')"
 
 
 @pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.slow)])
@@ -297,7 +302,7 @@ def test_a_kill_at_any_point_leaves_all_of_a_file_or_nothing(app, session, home,
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
             pair, revision, indexed, changes = (
                 connection.execute(f"SELECT count(*) FROM {what}").fetchone()[0]
-                for what in ("pair", "revision", "pair_text WHERE pair_text MATCH 'words'", "changeset")
+                for what in ("pair", "revision", FOUND, "changeset")
             )
         assert pair == revision == indexed and pair in (there, there + rows)
         finished += pair > there
@@ -305,8 +310,95 @@ def test_a_kill_at_any_point_leaves_all_of_a_file_or_nothing(app, session, home,
         assert changes == 1 + finished
     assert 0 < finished and (finished < kills or kills < 20)
     make_old(home)
-    staging.sweep(home)
+    staging.sweep(home, lambda left: history.withdraw(session, left))
     assert list((home / "staging").iterdir()) == []
+    assert_indexes_hold_the_pairs(session)
+
+
+def assert_indexes_hold_the_pairs(session):
+    """Compare full text and near-duplicates, row by row, with those that are made anew of the pairs."""
+    session.rollback()
+    keys = "SELECT key, pair_id FROM pair_band ORDER BY key, pair_id"
+    words = "SELECT term, doc, col, offset FROM temp.instances ORDER BY term, doc, col, offset"
+    with session.get_bind().connect() as connection:
+        connection.exec_driver_sql("CREATE VIRTUAL TABLE temp.instances USING fts5vocab(main, pair_text, instance)")
+        connection.exec_driver_sql("CREATE VIRTUAL TABLE temp.anew USING fts5("
+                                   f"{INDEXED}, tokenize = 'unicode61 remove_diacritics 2')")  # fmt: skip
+        connection.exec_driver_sql(f"INSERT INTO temp.anew (rowid, {INDEXED}) SELECT id, {INDEXED} FROM pair_words")
+        connection.exec_driver_sql("CREATE VIRTUAL TABLE temp.wanted USING fts5vocab(temp, anew, instance)")
+        found, wanted = (
+            connection.exec_driver_sql(words.replace("instances", table)).all() for table in ("instances", "wanted")
+        )
+        assert found == wanted
+        documents = connection.exec_driver_sql("SELECT id FROM pair_text_docsize ORDER BY id").scalars().all()
+        assert documents == connection.exec_driver_sql("SELECT id FROM pair ORDER BY id").scalars().all()
+        connection.detach()
+    entered = session.execute(sa.text(keys)).all()
+    neighbours.rebuild(session)
+    assert session.execute(sa.text(keys)).all() == entered
+
+
+@pytest.fixture
+def by_twos(monkeypatch, write):
+    """A file of six rows, entered into the indexes by two."""
+    monkeypatch.setattr(history.landing, "PREPARED", 2)
+    rows = (f'"How long is loan {n} of a book?","It is {n} weeks, said at the desk."\n' for n in range(6))
+    return write("loans.csv", "q,a\n" + "".join(rows))
+
+
+def while_indexing(act):
+    """Return what an import tells its progress to, which acts once the first rows are in the indexes."""
+    acts = [act]
+    return lambda rows, total, message="": acts.pop()() if message == "Indexing" and acts else None
+
+
+def test_a_file_that_is_entered_by_slices_is_indexed_as_any_other(session, by_twos, library):
+    imports.apply(session, library, by="ada")
+    assert imports.apply(session, by_twos, by="ada").new == 6
+    assert search.count(session, Selection(query="said")) == 6
+    assert_indexes_hold_the_pairs(session)
+
+
+@pytest.mark.parametrize("message", ["Indexing", "Saving"])
+def test_an_import_that_is_stopped_leaves_nothing_in_the_indexes(session, by_twos, library, message):
+    imports.apply(session, library, by="ada")
+
+    def stop(rows, total, said=""):
+        if said == message:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        imports.apply(session, by_twos, by="ada", on_progress=stop)
+    assert search.count(session, Selection()) == 3
+    assert_indexes_hold_the_pairs(session)
+
+
+def test_what_others_add_while_a_file_is_entered_is_there_once(app, session, by_twos):
+    def add_one_of_them():
+        with database.open_session(app) as other:
+            pairs.add(
+                other, question="How long is loan 5 of a book?", answer="It is 5 weeks, said at the desk.", by="bob"
+            )
+
+    done = imports.apply(session, by_twos, by="ada", on_progress=while_indexing(add_one_of_them))
+    assert (done.new, search.count(session, Selection(query="weeks"))) == (5, 6)
+    assert_indexes_hold_the_pairs(session)
+
+
+def test_an_index_that_is_built_anew_while_a_file_is_entered_has_its_pairs(app, session, by_twos):
+    def rebuild():
+        with database.open_session(app) as other:
+            neighbours.rebuild(other)
+
+    acts = [lambda: None, lambda: None, lambda: None, rebuild]  # three slices of words, and then the keys
+
+    def once_all_is_entered(rows, total, message=""):
+        if message == "Indexing":
+            acts.pop(0)()
+
+    imports.apply(session, by_twos, by="ada", on_progress=once_all_is_entered)
+    assert not acts
+    assert_indexes_hold_the_pairs(session)
 
 
 def make_old(home):

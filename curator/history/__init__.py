@@ -16,7 +16,7 @@ from curator.history.changing import (
     insert,
 )
 from curator.history.indexing import frozen_heap, in_bulk
-from curator.history.landing import land
+from curator.history.landing import land, prepare, withdraw
 from curator.history.reading import (
     Row,
     Step,
@@ -55,10 +55,12 @@ __all__ = [
     "is_undone",
     "land",
     "left_by",
+    "prepare",
     "recent",
     "rows_of",
     "timeline",
     "undo",
     "version_of",
     "who_and_what",
+    "withdraw",
 ]

@@ -8,10 +8,9 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from curator import formats, settings
+from curator import formats, history, settings
 from curator.disk import with_room
 from curator.errors import UserError
-from curator.history import frozen_heap
 from curator.imports.comparing import compare, find_near
 from curator.imports.landing import OnProgress, as_values, land
 from curator.imports.plans import Change, Near, Plan
@@ -19,7 +18,7 @@ from curator.imports.reading import batches, begin
 from curator.imports.rejects import Rejects, explain_refusals
 from curator.models import Changeset, Dataset
 from curator.pairs import DEFAULT_DATASET
-from curator.staging import Stage
+from curator.staging import Stage, sweep
 
 __all__ = ["Change", "Near", "Plan", "apply", "plan"]
 
@@ -99,7 +98,8 @@ def apply(
     found, rows = begin(reading, dataset, mapping, shape, each_turn, ids)
     # The writer's turn is taken only once all is read and compared: see `staging`.
     home = session.info.get("home") or settings.home()
-    with with_room(), Stage(home) as stage, Rejects(found, rejects) as left_out, frozen_heap():
+    sweep(home, lambda left: history.withdraw(session, left))
+    with with_room(), Stage(home) as stage, Rejects(found, rejects) as left_out, history.frozen_heap():
         latest = session.scalar(sa.select(sa.func.max(Changeset.id))) or 0
         place_id = session.scalar(sa.select(Dataset.id).where(Dataset.name == found.dataset))
         seen: dict[str, int] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,18 @@ OnProgress = Callable[..., object]  # told how many rows, of how many if that ca
 
 def land(session: Session, found: Plan, stage: Stage, by: str, latest: int, on_progress: OnProgress) -> None:
     """Write down what was read, as one changeset; what others wrote since the changeset `latest` is not added again."""
+    try:
+        history.prepare(session, stage, lambda rows: on_progress(rows, found.new, "Indexing"))
+        write(session, found, stage, by, latest, on_progress)
+    except BaseException:
+        # A full disk may have no room for it either: then the entries stay, and nobody finds them.
+        with contextlib.suppress(UserError):
+            history.withdraw(session, stage.path)
+        raise
+
+
+def write(session: Session, found: Plan, stage: Stage, by: str, latest: int, on_progress: OnProgress) -> None:
+    """Write down what was prepared, in one turn."""
     total = found.new + found.changed
     with writing(session), history.in_bulk(session):
         place = dataset_named(session, found.dataset, create=True)
