@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from curator import create_app, database, exports, history, imports, neighbours, pairs, reviews, search, staging
 from curator.errors import UserError
-from curator.history.changing import INDEXED
+from curator.history.indexing import INDEXED
 from curator.models import Changeset
 from curator.search import Selection
 
