@@ -92,7 +92,7 @@ KINDS = {
         Kind("unicode", "Broken letters", "puts right what was decoded wrongly: schÃ¶n becomes schön",
              lambda o: whole(lambda value: letters.mend_unicode(value, o["quotes"])),
              (Option("quotes", "Make curly quotation marks straight", False),)),
-        Kind("html", "HTML to text", "takes out tags and turns &amp; into &; code stays",
+        Kind("html", "HTML to text", "takes out tags and turns &amp; into &, and leaves code as it is",
              lambda _: whole(plain.strip_html)),
         Kind("markdown", "Markdown to text", "takes out headings, emphasis, links, quotes and tables; code stays",
              lambda _: whole(plain.strip_markdown)),
