@@ -187,7 +187,7 @@ def known_sides(session: Session, rows: Rows, earlier: Sequence[int]) -> Any:
             new = of_line[lines] < 0
             of_line[lines[new]] = side[new]
     # A pair that was imported anew has another number, and the same text.
-    line = "(SELECT line.id FROM line WHERE line.fingerprint = pair.fingerprint)"
+    line = "(SELECT line.id FROM line WHERE line.fingerprint = pair.fingerprint) AS line_id"
     for pair_id, line_id in reading.of_ids(session, f"id, {line}", rows.ids[known < 0].tolist()):
         if line_id is not None:
             known[np.searchsorted(rows.ids, pair_id)] = of_line[line_id]
