@@ -54,6 +54,7 @@ def test_the_loop_from_a_file_to_a_rating(
     session.rollback()
 
     request.getfixturevalue("run_folder")
+    page.wait_for_load_state("load")  # the keys listen by then
     page.keyboard.press("g")
     page.keyboard.press("r")
     page.get_by_role("button", name="Bring in kestrel").click()
