@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -212,6 +213,8 @@ def test_ctrl_c_ends_the_run_as_stopped(tiny_base, sums, tmp_path):  # noqa: F81
         + ["--epochs", "5000"],
         stderr=subprocess.PIPE,
         text=True,
+        # What a shell starts in the background, this suite perhaps, is deaf to the signal, and so are its children.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     while not (folder / "metrics.jsonl").exists() and process.poll() is None:
         time.sleep(0.1)
