@@ -86,13 +86,19 @@ def keep_findings(
             "model": findings.model}  # fmt: skip
 
 
+def found_last(home: str, asked: dict[str, Any]) -> duplicates.Findings:
+    """Return what the last search found; `asked` as in `duplicates.kept`. Raises UserError where it is gone."""
+    findings = duplicates.kept(Path(home), **asked)
+    if findings is None:
+        raise UserError("What was found is no longer here. Search again.")
+    return findings
+
+
 def resolve_duplicates(
     session: Session, by: str, on_progress: Progress, *, home: str, asked: dict[str, Any], threshold: float, **_: Any
 ) -> dict[str, Any]:
     """Trash what is that similar to a better pair in what the last search found; `asked` as in `duplicates.kept`."""
-    findings = duplicates.kept(Path(home), **asked)
-    if findings is None:
-        raise UserError("What was found is no longer here. Search again.")
+    findings = found_last(home, asked)
     changeset, done = duplicates.resolve_above(session, findings, threshold, by=by, on_progress=on_progress)
     pairs, clusters = ("" if number == 1 else "s" for number in (done.surplus, done.clusters))
     told = f"Trashed {done.surplus:,} pair{pairs}, and kept the best of {done.clusters:,} cluster{clusters}."
@@ -105,9 +111,7 @@ def report_duplicates(
     session: Session, by: str, on_progress: Progress, *, home: str, asked: dict[str, Any], threshold: float, **_: Any
 ) -> dict[str, Any]:
     """Write the table of what the last search found into CURATOR_HOME; `asked` as in `duplicates.kept`."""
-    findings = duplicates.kept(Path(home), **asked)
-    if findings is None:
-        raise UserError("What was found is no longer here. Search again.")
+    findings = found_last(home, asked)
     would = None
     if findings.kind == "duplicates":
         would = duplicates.above(session, findings, max(threshold, findings.threshold), on_progress)
