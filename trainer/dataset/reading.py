@@ -1,0 +1,202 @@
+"""Exported lines in, examples out. Knows files, their faults and their digests; knows no split and no token."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainer import UserError
+
+SPLITS = ("train", "validation", "test")
+MOST_FAULTS = 10
+
+Messages = list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One line: a conversation that ends with the answer to learn."""
+
+    messages: Messages
+    place: str  # "train.jsonl line 12"
+    split: str = "train"
+
+    @property
+    def prompt(self) -> Messages:
+        return self.messages[:-1]
+
+    @property
+    def question(self) -> str:
+        return self.messages[-2]["content"]
+
+    @property
+    def answer(self) -> str:
+        return self.messages[-1]["content"]
+
+    @property
+    def fingerprint(self) -> str:
+        """The identity of the pair, the same in every program of Curator: sha256 of its canonical JSON."""
+        canonical = json.dumps(self.messages, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def newest_export(folder: Path = Path("exports")) -> Path:
+    """Return the newest exported file or folder below `folder`."""
+    exports = [*folder.glob("*.jsonl"), *(path.parent for path in folder.glob("*/train.jsonl"))]
+    if not exports:
+        raise UserError(
+            f"No data is named and {folder}/ holds no export. "
+            "Make one with: flask export --jsonl -o exports/pairs.jsonl"
+        )
+    return max(exports, key=lambda path: path.stat().st_mtime)
+
+
+def export_files(path: Path) -> dict[str, Path]:
+    """Return the files of an export by split: all of it is "train" where it is one file."""
+    if path.is_file():
+        return {"train": path}
+    if not path.exists():
+        raise UserError(f"{path} is not there. Name a .jsonl file or a folder that flask export -o made.")
+    files = {split: path / f"{split}.jsonl" for split in SPLITS if (path / f"{split}.jsonl").is_file()}
+    if "train" not in files:
+        raise UserError(f"{path} holds no train.jsonl. Make an export with: flask export --version 1 -o {path}/")
+    return files
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Return what the record of a run keeps of its data: path, sha256 of each file, and the manifest."""
+    manifest = path / "manifest.json"
+    try:
+        said = json.loads(manifest.read_text("utf-8")) if manifest.is_file() else None
+    except ValueError as error:
+        raise UserError(f"{manifest} is not JSON: {error}. Make the export again, or take it away.") from None
+    if said is not None and not isinstance(said, dict):
+        raise UserError(f"{manifest} is no manifest. Make the export again, or take it away.")
+    return {
+        "path": str(path),
+        "sha256": {f.name: digest_of(f) for f in export_files(path).values()},
+        "manifest": said,
+        "verified": None if said is None else not changed(path, said),
+    }
+
+
+def digest_of(file: Path) -> str:
+    """Return the sha256 of a file, which may be larger than memory."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def changed(path: Path, manifest: dict[str, Any]) -> list[str]:
+    """Return the files of an exported folder that are not, or not as, its manifest says."""
+    files = manifest.get("files")
+    files = files if isinstance(files, dict) else {}
+    # The data set card belongs to no split: people may write into it.
+    said = {name: file.get("sha256") for name, file in files.items() if isinstance(file, dict) and file.get("split")}
+    there = {f.name for f in export_files(path).values()}
+    found = {name: digest_of(path / name) if (path / name).is_file() else None for name in {*said, *there}}
+    return sorted(name for name in found if found[name] != said.get(name))
+
+
+def verify(path: Path, data: dict[str, Any]) -> None:
+    """Raise UserError where an export is not the one that its manifest, as `describe` read it, speaks of."""
+    if data["verified"] is False:
+        manifest = data["manifest"]
+        version = f" --version {manifest['version']}" if manifest.get("version") else ""
+        raise UserError(
+            f"{path / changed(path, manifest)[0]} is not the file that was exported: its sha256 is another than in "
+            f"manifest.json. Write it again with: flask export{version} -o {path}/ — or train on it as it is with "
+            "--unverified, which the record of the run will say."
+        )
+
+
+def read_examples(path: Path) -> list[Example]:
+    """Return the lines of an export, in order.
+
+    Raises UserError naming file and line of each fault, up to ten of them.
+    """
+    examples: list[Example] = []
+    faults: list[str] = []
+    for split, file in export_files(path).items():
+        for number, line in lines_of(file):
+            place = f"{file.name} line {number}"
+            try:
+                examples.append(Example(read_messages(line), place, split))
+            except ValueError as fault:
+                faults.append(f"{place} {fault}")
+    if faults:
+        more = len(faults) - MOST_FAULTS
+        shown = faults[:MOST_FAULTS] + ([f"and {more} more lines"] if more > 0 else [])
+        remedy = "Mend it, or write the file again with: flask export --jsonl"
+        raise UserError("\n  ".join([*shown, remedy]) if len(shown) > 1 else f"{shown[0]} {remedy}")
+    if not any(example.split == "train" for example in examples):
+        raise UserError(f"{path} has no line to train on. Write it again with: flask export --jsonl")
+    return examples
+
+
+def lines_of(file: Path) -> Iterator[tuple[int, str]]:
+    """Yield each line that is not blank, with its number from 1."""
+    # Split at \n alone: JSON may hold the other line ends that str.splitlines knows, such as U+2028.
+    for number, line in enumerate(file.read_bytes().split(b"\n"), start=1):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{file.name} line {number} is not UTF-8 text: byte {error.start + 1} of the line is "
+                f"0x{line[error.start]:02x}. Name a .jsonl file, as flask export --jsonl writes it."
+            ) from None
+        if text:
+            yield number, text
+
+
+def read_messages(line: str) -> Messages:
+    """Return the conversation of one line. Raises ValueError with what is wrong about it, in words."""
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is not JSON: {error.msg}, character {error.pos + 1}.") from None
+    except RecursionError:
+        raise ValueError("is not a pair: it is nested too deep.") from None
+    if not isinstance(record, dict):
+        raise ValueError(f"is not an object, but {type(record).__name__}.")
+    if "messages" not in record:
+        record = {"messages": messages_of(record)}
+    messages = record["messages"]
+    if not isinstance(messages, list) or not messages:
+        raise ValueError("has no list of messages.")
+    for number, message in enumerate(messages, start=1):
+        check_message(message, number)
+    roles = [message["role"] for message in messages]
+    if roles[-2:] != ["user", "assistant"]:
+        raise ValueError("does not end with a question of the user and an answer of the assistant.")
+    if "system" in roles[1:]:
+        raise ValueError("has a system message that is not the first.")
+    return [{"role": message["role"], "content": message["content"]} for message in messages]
+
+
+def messages_of(record: dict[str, Any]) -> Messages:
+    """Return the messages of a line in one of the two flat shapes."""
+    for question, answer in (("question", "answer"), ("prompt", "completion")):
+        if question in record or answer in record:
+            for name in (question, answer):
+                if name not in record:
+                    raise ValueError(f"has no {name}.")
+            turns = [("system", record["system"])] if record.get("system") else []
+            turns += [("user", record[question]), ("assistant", record[answer])]
+            return [{"role": role, "content": content} for role, content in turns]
+    found = ", ".join(list(record)[:5]) or "nothing"
+    raise ValueError(f"has no messages (nor question and answer, nor prompt and completion), but {found}.")
+
+
+def check_message(message: Any, number: int) -> None:
+    if not isinstance(message, dict) or message.get("role") not in ("system", "user", "assistant"):
+        raise ValueError(f"has no role of system, user or assistant in message {number}.")
+    content = message.get("content")
+    if not isinstance(content, str) or not content.strip():
+        raise ValueError(f"has no text in message {number}, of the {message['role']}.")
+    if any(unicodedata.category(character) == "Cs" for character in content):
+        raise ValueError(f"holds half of a surrogate pair, which is no character, in message {number}.")

@@ -1,0 +1,47 @@
+"""Which lines are trained, watched and tested. Knows questions and shares; knows no file and no token."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections import defaultdict
+from dataclasses import replace
+
+from trainer import UserError
+from trainer.dataset.reading import Example
+
+
+def split(examples: list[Example], validation: float, test: float, seed: int) -> list[Example]:
+    """Return the examples, each with its split: as exported, and what is missing taken from "train".
+
+    Equal questions stay together, so that nothing tested was trained. The choice depends on the seed
+    and on each question alone: a line that is added moves no other line by more than the share shifts.
+    """
+    shares = {"test": test, "validation": validation}
+    missing = [name for name in shares if shares[name] and all(each.split != name for each in examples)]
+    groups: dict[str, list[Example]] = defaultdict(list)
+    for example in examples:
+        if example.split == "train":
+            groups[normalise(example.question)].append(example)
+    drawn = sorted(groups, key=lambda question: hashlib.sha256(f"{seed} {question}".encode()).digest())
+    if len(drawn) <= len(missing):
+        raise UserError(
+            f"{len(drawn)} different questions are too few: to train, validate and test takes 3 at least. "
+            "Add pairs, or hold nothing out with: --validation 0 --test 0"
+        )
+    total = sum(len(group) for group in groups.values())
+    moved: dict[int, str] = {}
+    for name in missing:
+        wanted = max(1, round(shares[name] * total))
+        held = 0
+        while held < wanted and len(drawn) > 1:
+            group = groups[drawn.pop(0)]
+            held += len(group)
+            moved |= {id(example): name for example in group}
+    return [replace(each, split=moved.get(id(each), each.split)) for each in examples]
+
+
+def normalise(text: str) -> str:
+    """Return the letters and digits of a text in one case, words parted by one space."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join("".join(c if c.isalnum() else " " for c in folded).split()) or folded
