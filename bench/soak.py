@@ -33,6 +33,7 @@ from curator import create_app, database, history, imports
 from curator.models import Changeset, Pair, Revision
 
 OWN, SHARED = 5, 3  # pairs of each person, and of all
+WARM_SECONDS = 2  # of the first saves, for which the server loads what it needs
 
 
 class Unfollowed(urllib.request.HTTPRedirectHandler):
@@ -129,14 +130,18 @@ def serving(home: Path) -> Iterator[str]:
             server.wait(30)
 
 
-def import_file(base: str, rows: int) -> tuple[float, float]:
-    """Upload a file, import it as a browser does, and wait for the end. Return when it began and ended."""
+def file_of(rows: int) -> bytes:
+    """Return a form with a file of made pairs, as a browser sends it."""
     words = [f"{a}{b}" for a in "bdfgklmnprst" for b in ("an", "el", "ir", "oto", "umi")]
     chance = random.Random(7)
     lines = (json.dumps({"question": f"{' '.join(chance.choices(words, k=10))} {n}?",
                          "answer": " ".join(chance.choices(words, k=40))}) for n in range(rows))  # fmt: skip
     head = '--x\r\nContent-Disposition: form-data; name="file"; filename="many.jsonl"\r\n\r\n'
-    body = (head + "\n".join(lines) + "\n\r\n--x--\r\n").encode()
+    return (head + "\n".join(lines) + "\n\r\n--x--\r\n").encode()
+
+
+def import_file(base: str, body: bytes) -> tuple[float, float]:
+    """Upload a file, import it as a browser does, and wait for the end. Return when the import began and ended."""
     place = call(f"{base}/import/", body=body, kind="multipart/form-data; boundary=x")[1]
     token = place.rpartition("/")[2].partition("?")[0]
     began = time.monotonic()
@@ -189,7 +194,7 @@ def replay(home: Path, people: list[Person], rows: int) -> list[str]:
     return wrong
 
 
-def soak(people: int, rows: int, calm_seconds: float = 3, every: float = 1, before: int = 0) -> dict[str, Any]:
+def soak(people: int, rows: int, calm_seconds: float = 5, every: float = 1, before: int = 0) -> dict[str, Any]:
     """Let people save, import meanwhile, and compare. Return the figures."""
     with tempfile.TemporaryDirectory() as place:
         home = Path(place)
@@ -204,6 +209,7 @@ def soak(people: int, rows: int, calm_seconds: float = 3, every: float = 1, befo
             imports.apply(session, seed, by="bench")
         database.engine(app).dispose()
         shared = list(range(people * OWN + 1, count + 1))
+        body = file_of(rows)  # before anybody saves: making it takes a second of this process, which measures
         with serving(home) as base:
             crowd = [
                 Person(f"person {n}", base, list(range(n * OWN + 1, n * OWN + OWN + 1)), shared) for n in range(people)
@@ -212,9 +218,11 @@ def soak(people: int, rows: int, calm_seconds: float = 3, every: float = 1, befo
             threads = [threading.Thread(target=person.work, args=(until, every)) for person in crowd]
             for thread in threads:
                 thread.start()
+            time.sleep(WARM_SECONDS)
+            warm = time.monotonic()
             time.sleep(calm_seconds)
-            load = os.getloadavg()[0]
-            began, ended = import_file(base, rows)
+            load, uploads = os.getloadavg()[0], time.monotonic()
+            began, ended = import_file(base, body)
             time.sleep(1)
             until.set()
             for thread in threads:
@@ -226,7 +234,9 @@ def soak(people: int, rows: int, calm_seconds: float = 3, every: float = 1, befo
         return {
             "faults": faults, "wrong": replay(home, crowd, rows), "saves": len(took),
             "conflicts": sum(person.conflicts for person in crowd), "import seconds": round(ended - began, 2),
-            "calm": quantiles(seconds for at, seconds in took if at < began),
+            "first": quantiles(seconds for at, seconds in took if at < warm),
+            "calm": quantiles(seconds for at, seconds in took if warm <= at and at + seconds < uploads),
+            "uploading": quantiles(seconds for at, seconds in took if uploads <= at + seconds and at < began),
             "during": quantiles(seconds for at, seconds in took if began <= at + seconds and at <= ended),
             "load before": load, "load after": os.getloadavg()[0],
         }  # fmt: skip

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
@@ -15,7 +17,12 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, rela
 
 from curator.disk import with_room
 from curator.errors import Busy
+from curator.turns import Turns
 from curator.words import STATUSES
+
+TURNS: WeakKeyDictionary[Engine, Turns] = WeakKeyDictionary()  # of each open SQLite
+ASKS_FOR_MS = 10  # asking for a turn after 1, 2, 5 and 10 ms, and then from the beginning
+BUSY = "The database is busy with a large change. Nothing of yours was saved: try again in a minute."
 
 
 def now() -> datetime:
@@ -400,6 +407,7 @@ def open_engine(url: str, busy_timeout_seconds: float = 30) -> Engine:
         url, connect_args={"timeout": busy_timeout_seconds}, json_serializer=to_json, json_deserializer=from_json,
         **pool,
     )  # fmt: skip
+    TURNS[engine] = Turns(busy_timeout_seconds)
 
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
@@ -414,8 +422,22 @@ def open_engine(url: str, busy_timeout_seconds: float = 30) -> Engine:
     def begin(connection: sa.Connection) -> None:
         # A transaction that reads first and writes later fails at once, whatever the timeout, when
         # another wrote in between. One that means to write therefore takes its turn at the start.
-        write = connection.get_execution_options().get("write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        if not connection.get_execution_options().get("write", False):
+            connection.exec_driver_sql("BEGIN")
+            return
+        # After a quarter of a second SQLite asks every tenth of one, and would miss the pauses that an import makes.
+        ends = monotonic() + busy_timeout_seconds
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {ASKS_FOR_MS}")
+        try:
+            while True:
+                try:
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                    return
+                except sa.exc.OperationalError as error:
+                    if "locked" not in str(error.orig) or monotonic() > ends:
+                        raise
+        finally:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {round(1000 * busy_timeout_seconds)}")
 
     return engine
 
@@ -439,21 +461,23 @@ def writing(session: Session) -> Iterator[Session]:
         yield session
         return
     session.rollback()
-    try:
-        session.connection(execution_options={"write": True})
-    except sa.exc.OperationalError as error:
-        if "locked" not in str(error.orig):
+    turns = TURNS.get(session.get_bind().engine)
+    with turns.taken() if turns else nullcontext(True) as is_ours:
+        if not is_ours:
+            raise Busy(BUSY)
+        try:
+            session.connection(execution_options={"write": True})
+        except sa.exc.OperationalError as error:
+            if "locked" not in str(error.orig):
+                raise
+            raise Busy(BUSY) from error
+        session.info["writing"] = True
+        try:
+            with with_room():
+                yield session
+                session.commit()
+        except BaseException:
+            session.rollback()
             raise
-        raise Busy(
-            "The database is busy with a large change. Nothing of yours was saved: try again in a minute."
-        ) from error
-    session.info["writing"] = True
-    try:
-        with with_room():
-            yield session
-            session.commit()
-    except BaseException:
-        session.rollback()
-        raise
-    finally:
-        session.info["writing"] = False
+        finally:
+            session.info["writing"] = False

@@ -68,7 +68,9 @@ def work_a_little(session: Session) -> None:
     ids = search.ids(session, Selection())
     pairs.set_status(session, ids[:140], "approved", "ada")
     pairs.set_status(session, ids[60:64], "rejected", "ada")
-    imports.apply(session, ROOT / "examples" / "library.csv", by="ada", dataset="inbox", skip_refused=True)
+    imports.apply(
+        session, ROOT / "examples" / "library.csv", imports.Reading(dataset="inbox"), by="ada", skip_refused=True
+    )
     for question, answer in FLAWED:
         pairs.add(session, question=question, answer=answer, dataset="inbox", source="email", by="ada")
     for _ in range(12):

@@ -186,3 +186,18 @@ def test_while_many_pairs_are_read_a_page_says_so_and_the_next_one_shows_them(ap
     assert "Reading the pairs" in waiting.text
     index.reader.join()
     assert client.get("/pairs/").status_code == 200
+
+
+def test_after_a_large_import_in_the_terminal_a_page_says_that_it_is_read(app, client, write, monkeypatch):
+    """The next page used to read all of it in silence."""
+    assert client.get("/pairs/").status_code == 200
+    monkeypatch.setattr(bitmaps, "MANY", 5)
+    monkeypatch.setattr("curator.views.frame.PATIENCE_SECONDS", 0.05)
+    with database.open_session(app) as opened:
+        index = bitmaps.of(opened)
+        imports.apply(opened, write("a.csv", "q,a\n" + "".join(f"{n}?,Yes.\n" for n in range(6))), by="ada")
+    with index.lock:
+        waiting = client.get("/pairs/")
+    assert waiting.status_code == 503 and "Reading the pairs" in waiting.text
+    index.reader.join()
+    assert "5?" in client.get("/pairs/").text

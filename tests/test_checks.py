@@ -66,7 +66,7 @@ def test_flags_are_those_of_the_live_texts_after_every_kind_of_write(stored, wri
 def test_a_large_act_is_left_to_a_pass_over_what_changed(stored, write):
     pairs.add(stored, question="Late?", answer="TODO", by="ada")
     rows = [(f"Is number {n} large?", "TODO" if n % 50 == 0 else f"It is {n}.") for n in range(250)]
-    imports.apply(stored, write("a.csv", csv([*rows, ("Late?", "Yes.")])), by="ada", dataset="main")
+    imports.apply(stored, write("a.csv", csv([*rows, ("Late?", "Yes.")])), imports.Reading(dataset="main"), by="ada")
     assert (flagged(stored), quality.behind(stored, Rules())) == ([(1, "empty")], 251)
     done = quality.check(stored, Rules())
     assert (done.looked_at, done.was_whole, quality.behind(stored, Rules())) == (251, False, 0)

@@ -102,9 +102,14 @@ KEPT = [
 @pytest.mark.parametrize("kind", KINDS)
 def test_all_that_a_pair_holds_comes_back_from_a_table(session, write, kind):
     """The rejected answer and the fields that no shape knows used to be left behind."""
-    imports.apply(session, write("a.jsonl", "".join(json.dumps(row) + "\n" for row in KEPT)), by="ada", dataset="a")
+    imports.apply(
+        session,
+        write("a.jsonl", "".join(json.dumps(row) + "\n" for row in KEPT)),
+        imports.Reading(dataset="a"),
+        by="ada",
+    )
     table = b"".join(exports.pieces(session, Selection(dataset="a"), "table", kind))
-    imports.apply(session, write(f"b.{kind}", table), by="ada", dataset="b")
+    imports.apply(session, write(f"b.{kind}", table), imports.Reading(dataset="b"), by="ada")
     names = [name for name in history.FIELDS if name not in ("dataset_id", "revision")]
     before, after = ([[getattr(p, name) for name in names] for p in pairs_of(session) if p.dataset.name == place]
                      for place in ("a", "b"))  # fmt: skip

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 # From the ground up. A room imports from lower floors, and from its own where that makes no circle.
 CURATOR = (
-    ("errors", "words", "settings", "text", "disk", "models"),
+    ("errors", "words", "settings", "text", "disk", "turns", "models"),
     ("database", "formats", "minhash", "vectors", "neighbours", "bitmaps", "staging", "history", "charts")
     + ("language", "private", "flags", "checking"),
     ("accounts", "pairs", "search", "bulk", "duplicates", "imports", "cleaning", "quality", "queue", "versions")

@@ -28,7 +28,7 @@ def test_a_plan_says_what_would_happen_and_changes_nothing(session, library):
 
 
 def test_an_import_is_one_change_and_can_be_undone(session, library):
-    done = imports.apply(session, library, by="ada", dataset="help desk")
+    done = imports.apply(session, library, imports.Reading(dataset="help desk"), by="ada")
     assert (done.new, done.changeset.rows, done.changeset.by) == (3, 3, "ada")
     assert pairs.datasets(session) == [("help desk", 3)]
     history.undo(session, done.changeset.id, "ada")
@@ -170,13 +170,13 @@ def test_ids_of_another_file_change_nothing_until_somebody_says_so(session, writ
 
 def test_ids_of_another_file_change_pairs_when_asked(session, write):
     imports.apply(session, write("library.csv", LIBRARY), by="ada")
-    done = imports.apply(session, write("shop.csv", SHOP), by="ada", ids="update")
+    done = imports.apply(session, write("shop.csv", SHOP), imports.Reading(ids="update"), by="ada")
     assert (done.new, done.changed) == (0, 3)
 
 
 def test_ids_of_another_file_are_kept_as_a_field_when_asked(session, write):
     imports.apply(session, write("library.csv", LIBRARY), by="ada")
-    done = imports.apply(session, write("shop.csv", SHOP), by="ada", ids="ignore")
+    done = imports.apply(session, write("shop.csv", SHOP), imports.Reading(ids="ignore"), by="ada")
     assert (done.new, done.changed) == (3, 0)
     newest = search.page(session, Selection(), sort="newest").pairs[0]
     assert (newest.question, newest.key, newest.meta) == ("Size?", "", {"id": "3"})
@@ -271,7 +271,7 @@ app = create_app()
 history.landing.PREPARED = 500
 with database.open_session(app) as session:
     print("ready", flush=True)
-    imports.apply(session, sys.argv[1], by="ada", dataset=sys.argv[2])
+    imports.apply(session, sys.argv[1], imports.Reading(dataset=sys.argv[2]), by="ada")
     print("done", flush=True)
 """
 

@@ -153,6 +153,6 @@ def test_of_several_files_the_union_comes_out(session, several):
     with tempfile.TemporaryDirectory() as folder:
         several = [(file, held(written, file[0])) for file, written in several]
         for (format, kind), written in several:
-            imports.apply(session, write(folder, written, format, kind), by="ada", dataset=dataset)
+            imports.apply(session, write(folder, written, format, kind), imports.Reading(dataset=dataset), by="ada")
     union = dict.fromkeys(to_line(chat_of(row)) for _, written in several for row in written)
     assert list(exports.lines(session, Selection(dataset=dataset))) == list(union)

@@ -36,22 +36,31 @@ def place(home: Path | None, url: Any) -> Path | None:
 def soon(session: Session, seconds: float) -> bool:
     """Return whether the index may be asked now: where many pairs must be read first, a thread does, and is waited for.
 
-    Of few pairs it is read in less time than such a wait takes.
+    So it is at the start, and after a large act of another process, as `flask import` is. Few pairs are read in less
+    time than such a wait takes.
     """
     index = of(session)
-    if not index.is_built:
-        if (session.scalar(sa.text("SELECT max(id) FROM pair")) or 0) < MANY:
-            return True
+    if unread(session, index) >= MANY:
         with OPENING:
             if index.reader is None or not index.reader.is_alive():
                 index.reader = Thread(target=read, args=(index,), daemon=True)
                 index.reader.start()
         index.reader.join(seconds)
         return not index.reader.is_alive()
+    if not index.is_built:
+        return True
     if index.lock.acquire(timeout=seconds):  # a job that wrote many pairs reads them in its own thread
         index.lock.release()
         return True
     return False
+
+
+def unread(session: Session, index: Any) -> int:
+    """Return about how many pairs the index has to read before it may be asked."""
+    if not index.is_built:
+        return session.scalar(sa.text("SELECT max(id) FROM pair")) or 0
+    since = sa.text("SELECT sum(rows) FROM changeset WHERE id > :known")
+    return session.scalar(since, {"known": index.newest[0]}) or 0
 
 
 def read(index: Any) -> None:

@@ -98,23 +98,24 @@ def import_(
     from curator.pairs import DEFAULT_DATASET
 
     counts: list[dict[str, Any]] = []
-    reading: dict[str, Any] = {
-        "dataset": dataset or DEFAULT_DATASET, "mapping": mapped(mapping), "shape": shape, "each_turn": turns == "each",
-        "ids": ids or "", "rejects": rejects, "encoding": encoding, "delimiter": delimiter, "split": split,
-    }  # fmt: skip
+    reading = imports.Reading(
+        dataset=dataset or DEFAULT_DATASET, mapping=mapped(mapping), shape=shape, each_turn=turns == "each",
+        ids=ids or "", encoding=encoding, delimiter=delimiter, split=split,
+    )  # fmt: skip
     if rejects and len(files) > 1:
         raise UserError("--rejects takes what one file refuses. Import the files one by one.")
     for file in files:
         if dry_run:
             with progress("rows") as show, stoppable("Stopped; nothing was changed."):
-                done = imports.plan(session, file, on_progress=show, **reading)
+                done = imports.plan(session, file, reading, rejects=rejects, on_progress=show)
         else:
             with (
                 progress("rows") as show,
                 stoppable(f"Stopped; {file} was not imported." if counts else "Stopped; nothing was imported."),
             ):
                 done = imports.apply(
-                    session, file, by=who(), skip_refused=skip_refused or bool(rejects), on_progress=show, **reading
+                    session, file, reading, by=who(), skip_refused=skip_refused or bool(rejects), rejects=rejects,
+                    on_progress=show,
                 )  # fmt: skip
         counts.append(
             {"file": str(file), "dataset": done.dataset, "rows": done.total, "new": done.new, "changed": done.changed,

@@ -2,57 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from curator import formats, history, settings
+from curator import history, settings
 from curator.disk import with_room
 from curator.errors import UserError
 from curator.imports.comparing import compare, find_near
 from curator.imports.landing import OnProgress, as_values, land
 from curator.imports.plans import Change, Near, Plan
-from curator.imports.reading import batches, begin
+from curator.imports.reading import AS_FOUND, Reading, batches, begin
 from curator.imports.rejects import Rejects, explain_refusals
 from curator.models import Changeset, Dataset
-from curator.pairs import DEFAULT_DATASET
 from curator.staging import Stage, sweep
 
-__all__ = ["Change", "Near", "Plan", "apply", "plan"]
+__all__ = ["Change", "Near", "Plan", "Reading", "apply", "plan"]
 
 
 def plan(
     session: Session,
     path: Path | str,
+    reading: Reading = AS_FOUND,
     *,
     name: str | None = None,
-    dataset: str = DEFAULT_DATASET,
-    mapping: Mapping[str, str] | None = None,
-    encoding: str | None = None,
-    delimiter: str | None = None,
-    split: str | None = None,
-    shape: str | None = None,
-    each_turn: bool = False,
-    ids: str = "",
     rejects: Path | None = None,
     on_progress: OnProgress = lambda rows, total, message="": None,
 ) -> Plan:
     """Read a file and compare it with what is there, changing nothing.
 
-    `encoding`, `delimiter` and `split` are for `formats.read`, which finds them where they are not given.
-    `mapping` ({"answer": "Reply"}) and `shape` (a key of `formats.SHAPES`) say what the columns are where
-    their names don't; `each_turn` makes a pair of every answer of a conversation, not of the last alone.
     Keys change the pairs that they name; where those are of another source and most have nothing in common
-    with the rows, `clash` says so, unless `ids` is "update" or, for rows that are new whatever their key, "ignore".
-    `rejects` names a file for what is refused, to be mended and imported again. `on_progress` is as
-    in `apply`. Raises UserError where the file as a whole can't be used: missing, empty, not text, no column
+    with the rows, `clash` says so, unless `reading.ids` says what is meant. `name` is that of the file, where its
+    path has another. `rejects` names a file for what is refused, to be mended and imported again. `on_progress` is
+    as in `apply`. Raises UserError where the file as a whole can't be used: missing, empty, not text, no column
     for the question or the answer, not one usable row.
     """
-    reading = formats.read(path, name, encoding=encoding, delimiter=delimiter, split=split)
-    found, rows = begin(reading, dataset, mapping, shape, each_turn, ids)
-    place = session.scalar(sa.select(Dataset.id).where(Dataset.name == dataset))
+    file = reading.opened(path, name)
+    found, rows = begin(file, reading)
+    place = session.scalar(sa.select(Dataset.id).where(Dataset.name == found.dataset))
     seen: dict[str, int] = {}
     with with_room(), Rejects(found, rejects) as left_out:
         for batch in batches(rows):
@@ -63,7 +51,7 @@ def plan(
                 if fate == "new":
                     new.append(row)
             find_near(session, place, found, new)
-            on_progress(found.total, reading.estimate(found.total))
+            on_progress(found.total, file.estimate(found.total))
         left_out.write()
     found.near.sort(key=lambda near: (-near.similarity, near.line))
     return usable(found)
@@ -72,17 +60,10 @@ def plan(
 def apply(
     session: Session,
     path: Path | str,
+    reading: Reading = AS_FOUND,
     *,
     by: str,
     name: str | None = None,
-    dataset: str = DEFAULT_DATASET,
-    mapping: Mapping[str, str] | None = None,
-    encoding: str | None = None,
-    delimiter: str | None = None,
-    split: str | None = None,
-    shape: str | None = None,
-    each_turn: bool = False,
-    ids: str = "",
     skip_refused: bool = False,
     rejects: Path | None = None,
     on_progress: OnProgress = lambda rows, total, message="": None,
@@ -94,8 +75,8 @@ def apply(
     `plan` does, where rows are refused unless `skip_refused` leaves them out, where its ids clash, and
     where the disk gets full.
     """
-    reading = formats.read(path, name, encoding=encoding, delimiter=delimiter, split=split)
-    found, rows = begin(reading, dataset, mapping, shape, each_turn, ids)
+    file = reading.opened(path, name)
+    found, rows = begin(file, reading)
     # The writer's turn is taken only once all is read and compared: see `staging`.
     home = session.info.get("home") or settings.home()
     sweep(home, lambda left: history.withdraw(session, left))
@@ -109,11 +90,11 @@ def apply(
                 seen.setdefault(fingerprint, hash(row.rejected))
                 found.count(row, fate)
                 if fate == "new":
-                    values.append(as_values(row, fingerprint, reading.name))
+                    values.append(as_values(row, fingerprint, file.name))
                 elif isinstance(fate, Change) and fate.after:
                     stage.change(fate.pair.id, fate.after)
             stage.add(values)
-            on_progress(found.total, reading.estimate(found.total))
+            on_progress(found.total, file.estimate(found.total))
         stage.close()
         seen.clear()  # a fifth of a gigabyte for a million rows, and landing needs some
         left_out.write()

@@ -1,6 +1,7 @@
-"""Long work: queued, run one after the other in a thread of the web process, followed, cancelled, started again.
+"""Long work: queued, run one after the other by a thread of the web process, followed, cancelled, started again.
 
-`kinds` knows which noun does which kind of work; nobody here knows a request or a command.
+`kinds` knows which noun does which kind of work; nobody here knows a request or a command. What keeps Python busy from
+end to end has a process of its own, which that thread starts.
 
 Jobs stand in a file of their own, `jobs.db` in CURATOR_HOME, beside Huey's queue of them, and never in the
 database of the pairs. SQLite has one writer at a time, and a long import is that writer: progress, a cancel,
@@ -16,7 +17,7 @@ import sqlite3
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from threading import Lock
@@ -29,22 +30,21 @@ from sqlalchemy.orm import Session, defer
 from curator import bitmaps, database
 from curator.disk import take_turn
 from curator.errors import NotFound, UserError
+from curator.jobs import apart
 from curator.jobs.kinds import KINDS
 from curator.jobs.kinds import rejects_of as rejects_of
+from curator.jobs.progress import Cancelled, Progress
 from curator.models import Job, make_sessions, now, open_engine, writing
 
 if TYPE_CHECKING:
     from flask import Flask
 
-SECONDS_BETWEEN_NOTES = 0.25
+APART = ("look", "import")  # kinds that have a process of their own, as they keep Python busy from end to end
+FAULT = "This is a fault of Curator, not of yours. Nothing was changed."
 AT_WORK = ("waiting", "running")
 KEPT = 200  # jobs, the oldest are forgotten
 LOG_CHARACTERS = 20_000
 OPENING = Lock()
-
-
-class Cancelled(Exception):
-    """Somebody asked for the job to stop. Raised inside its work, so that its transaction is rolled back."""
 
 
 @dataclass
@@ -57,32 +57,6 @@ class Desk:
     consumer: Any = None  # Huey's, with the thread that works
     huey: Any = None  # the queue
     put: Callable[[int], object] = lambda job_id: None  # puts the number of a job into the queue
-
-
-@dataclass
-class Progress:
-    """Keeps how far a job is, and stops it where somebody asked for that."""
-
-    sessions: Callable[[], Session]
-    job_id: int
-    began: float = field(default_factory=time.monotonic)
-    noted: float = 0.0
-    message: str = ""
-
-    def __call__(self, done: int, total: int | None = None, message: str = "") -> None:
-        """Take note, a few times a second at most. Raises Cancelled."""
-        moment = time.monotonic()
-        if moment - self.noted < SECONDS_BETWEEN_NOTES and message == self.message:
-            return
-        if message != self.message:  # the next part of the work goes at a pace of its own
-            self.began, self.message = moment, message
-        self.noted = moment
-        rate = done / max(moment - self.began, 1e-3)
-        with self.sessions() as session, writing(session):
-            job = session.get_one(Job, self.job_id)
-            job.done, job.total, job.rate, job.message = done, total, rate, message
-        if job.is_cancel_asked:
-            raise Cancelled
 
 
 def start(app: Flask, kind: str, by: str, title: str, **arguments: Any) -> Job:
@@ -286,31 +260,60 @@ def run(app: Flask, job_id: int) -> None:
             if job is None or job.state != "waiting":
                 return
             job.state, job.started_at = "running", now()
-        ended: dict[str, Any] = {"state": "done", "result": {}}
-        try:
+        ended = work_apart(app, job) if job.kind in APART else work(app, job)
+        if ended["state"] == "done":
             with database.open_session(app) as session:
-                ended["result"] = KINDS[job.kind](
-                    session, by=job.by, on_progress=Progress(sessions, job_id), **job.arguments
-                )  # fmt: skip
-                if (index := bitmaps.ready(session)) is not None:  # here, so that no page waits for it
-                    index.refresh()
-            said = ended["message"] = ended["result"].get("told", "Done.")
-        except Cancelled:
-            said = "Stopped; nothing was changed."
-            ended |= {"state": "cancelled"}
-        except UserError as error:
-            said = str(error)
-            ended |= {"state": "failed", "error": said}
-        except Exception:
-            app.logger.exception("Job %s failed", job_id)
-            said = traceback.format_exc()
-            ended |= {"state": "failed", "error": "This is a fault of Curator, not of yours. Nothing was changed."}
+                if (index := bitmaps.ready(session)) is not None:
+                    bitmaps.read(index)  # here, so that no page waits for it
+        said = ended.pop("said")
+        if ended.get("error") == FAULT:
+            app.logger.error("Job %s failed\n%s", job_id, said)
         with writing(journal):
             journal.refresh(job)
             for name, value in ended.items():
                 setattr(job, name, value)
             job.ended_at = now()
             note(job, said)
+
+
+def work(app: Flask, job: Job) -> dict[str, Any]:
+    """Do the work of a job. Return the fields of it that say what came of that, and what is `said` in its log."""
+    on_progress = Progress(make_sessions(desk(app).engine), job.id)
+    try:
+        with database.open_session(app) as session:
+            result = KINDS[job.kind](session, by=job.by, on_progress=on_progress, **job.arguments)
+        told = result.get("told", "Done.")
+        return {"state": "done", "result": result, "message": told, "said": told}
+    except Cancelled:
+        return {"state": "cancelled", "said": "Stopped; nothing was changed."}
+    except UserError as error:
+        return {"state": "failed", "error": str(error), "said": str(error)}
+    except Exception:
+        return {"state": "failed", "error": FAULT, "said": traceback.format_exc()}
+
+
+def work_apart(app: Flask, job: Job) -> dict[str, Any]:
+    """Do what `work` does in a process of its own."""
+    try:
+        settings = {name: app.config[name] for name in ("CURATOR_HOME", "DATABASE_URL", "CURATOR_BUSY_TIMEOUT")}
+        ended: dict[str, Any] = apart.call(work_anew, settings, job.id)
+        return ended
+    except apart.Died as died:
+        return {"state": "failed", "error": str(died), "said": str(died)}
+
+
+def work_anew(settings: dict[str, Any], job_id: int) -> dict[str, Any]:
+    """Do what `work` does in a process that has nothing open yet."""
+    from flask import Flask
+
+    app = Flask("curator")
+    app.config.update(settings)
+    database.init_app(app)
+    try:
+        return work(app, get(app, job_id))
+    finally:
+        stop(app)
+        database.engine(app).dispose()
 
 
 def connect(app: Flask, here: Desk) -> Any:

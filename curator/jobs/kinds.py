@@ -25,7 +25,8 @@ def look_at_file(
     path = there(upload)
     rejects = rejects_of(path)
     rejects.parent.mkdir(exist_ok=True)
-    return imports.plan(session, path, name=path.name, rejects=rejects, on_progress=on_progress, **reading).summary()
+    asked = imports.Reading(**reading)
+    return imports.plan(session, path, asked, name=path.name, rejects=rejects, on_progress=on_progress).summary()
 
 
 def import_file(
@@ -33,9 +34,8 @@ def import_file(
 ) -> dict[str, Any]:
     """Import an uploaded file without what is refused, and remove it."""
     path = there(upload)
-    done = imports.apply(
-        session, path, by=by, name=path.name, skip_refused=True, on_progress=on_progress, **reading
-    )  # fmt: skip
+    asked = imports.Reading(**reading)
+    done = imports.apply(session, path, asked, by=by, name=path.name, skip_refused=True, on_progress=on_progress)
     shutil.rmtree(path.parent, ignore_errors=True)
     changeset = done.changeset.id if done.changeset else None
     return {"told": done.told, "changeset": changeset, "dataset": done.dataset}

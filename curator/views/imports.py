@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +65,11 @@ def preview(token: str) -> Response | str | tuple[str, int]:
     if is_large(path):
         job = jobs.start(
             current_app, "look", door.who(), f"Look at {path.name}",
-            upload=str(path), token=token, form=form, reading=chosen(form),
+            upload=str(path), token=token, form=form, reading=asdict(chosen(form)),
         )  # fmt: skip
         return door.go(url_for("jobs.show", job_id=job.id))
     try:
-        found = imports.plan(door.session(), path, name=path.name, **chosen(form)).summary()
+        found = imports.plan(door.session(), path, chosen(form), name=path.name).summary()
     except UserError as error:
         return show(token, path, form, str(error))
     return show(token, path, form, found)
@@ -80,7 +81,7 @@ def show(
     """Show a plan, or the sentence that says why there is none, with the form that reads the file otherwise."""
     reading = chosen(form)
     context = {
-        "token": token, "name": path.name, "form": form, "target": reading["dataset"], "mapping": reading["mapping"],
+        "token": token, "name": path.name, "form": form, "target": reading.dataset, "mapping": reading.mapping,
         "shapes": formats.SHAPES, "delimiters": DELIMITERS, "look": look,
     }  # fmt: skip
     if isinstance(plan, str):
@@ -88,12 +89,12 @@ def show(
         # The form below has what a command has as --map.
         plan = re.sub(r"(Say which (?:it is|they are)) with: --map .*$|(Name them) with --map\.$", below, plan)
         return render_template("imports/unread.html", error=plan, headers=headers, **context), 400
-    words = ["flask", "import", path.name, "--dataset", reading["dataset"]]
-    words += [word for what, column in reading["mapping"].items() for word in ("--map", f"{what}={column}")]
+    words = ["flask", "import", path.name, "--dataset", reading.dataset]
+    words += [word for what, column in reading.mapping.items() for word in ("--map", f"{what}={column}")]
     for name in ("encoding", "delimiter", "shape"):
         words += [f"--{name}", form[name]] if form.get(name) else []
-    words += ["--turns", "each"] if reading["each_turn"] else []
-    words += ["--ids", reading["ids"]] if reading["ids"] else []
+    words += ["--turns", "each"] if reading.each_turn else []
+    words += ["--ids", reading.ids] if reading.ids else []
     words += ["--rejects", rejects_name(path, plan["kind"])] if plan["refused"] else []
     return render_template("imports/preview.html", plan=plan, shell=door.command(*words), **context)
 
@@ -114,7 +115,7 @@ def rejects(token: str) -> Response:
         return door.attached(written.open("rb"), rejects_name(path, job.result["kind"]))
     with tempfile.TemporaryDirectory() as place:
         written = Path(place) / "rejects"
-        plan = imports.plan(door.session(), path, name=path.name, rejects=written, **chosen(request.args))
+        plan = imports.plan(door.session(), path, chosen(request.args), name=path.name, rejects=written)
         return door.attached(io.BytesIO(written.read_bytes()), rejects_name(path, plan.kind))
 
 
@@ -129,11 +130,11 @@ def apply(token: str) -> Response:
             return door.go(url_for("jobs.show", job_id=job.id))  # the button was pressed twice
     if is_large(path):
         job = jobs.start(
-            current_app, "import", door.who(), f"Import {path.name} into {reading['dataset']}",
-            upload=str(path), token=token, form=form, reading=reading,
+            current_app, "import", door.who(), f"Import {path.name} into {reading.dataset}",
+            upload=str(path), token=token, form=form, reading=asdict(reading),
         )  # fmt: skip
         return door.go(url_for("jobs.show", job_id=job.id))
-    done = imports.apply(door.session(), path, by=door.who(), name=path.name, skip_refused=True, **reading)
+    done = imports.apply(door.session(), path, reading, by=door.who(), name=path.name, skip_refused=True)
     shutil.rmtree(path.parent, ignore_errors=True)
     door.tell(done.told, done.changeset)
     return door.go(url_for("pairs.index", dataset=done.dataset))
@@ -148,18 +149,18 @@ def discard(token: str) -> Response:
     return door.go(url_for("imports.index"))
 
 
-def chosen(form: Mapping[str, str]) -> dict[str, Any]:
+def chosen(form: Mapping[str, str]) -> imports.Reading:
     """Return how a file is to be read, and into which data set, as the person said."""
     mapping = {what: form.get(what, "") for what in ("question", "answer")}
-    return {
-        "dataset": form.get("into", "").strip() or pairs.DEFAULT_DATASET,
-        "mapping": {what: column for what, column in mapping.items() if column},
-        "encoding": form.get("encoding", "").strip() or None,
-        "delimiter": form.get("delimiter") or None,
-        "shape": form.get("shape") or None,
-        "each_turn": form.get("turns") == "each",
-        "ids": form["ids"] if form.get("ids") in ("update", "ignore") else "",
-    }
+    return imports.Reading(
+        dataset=form.get("into", "").strip() or pairs.DEFAULT_DATASET,
+        mapping={what: column for what, column in mapping.items() if column},
+        encoding=form.get("encoding", "").strip() or None,
+        delimiter=form.get("delimiter") or None,
+        shape=form.get("shape") or None,
+        each_turn=form.get("turns") == "each",
+        ids=form["ids"] if form.get("ids") in ("update", "ignore") else "",
+    )
 
 
 def is_large(path: Path) -> bool:
@@ -211,10 +212,10 @@ def uploaded(token: str) -> Path:
     raise NotFound("This upload is no longer here: it was imported or discarded. Upload the file again.")
 
 
-def headers_of(path: Path, reading: Mapping[str, Any]) -> list[str]:
+def headers_of(path: Path, reading: imports.Reading) -> list[str]:
     """Return the columns of a file, or the fields of its first record; none where it cannot be read."""
     try:
-        opened = formats.read(path, path.name, encoding=reading["encoding"], delimiter=reading["delimiter"])
+        opened = reading.opened(path, path.name)
         records = (list(record.fields) for record in opened if isinstance(record, formats.Record))
         return list(opened.headers) or next(records, [])
     except UserError:

@@ -1,0 +1,43 @@
+"""How far a job is, kept where everybody can see it, and whether it is to go on. Knows no queue."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sqlalchemy.orm import Session
+
+from curator.models import Job, writing
+
+SECONDS_BETWEEN_NOTES = 0.25
+
+
+class Cancelled(Exception):
+    """Somebody asked for the job to stop. Raised inside its work, so that its transaction is rolled back."""
+
+
+@dataclass
+class Progress:
+    """Keeps how far a job is, and stops it where somebody asked for that."""
+
+    sessions: Callable[[], Session]
+    job_id: int
+    began: float = field(default_factory=time.monotonic)
+    noted: float = 0.0
+    message: str = ""
+
+    def __call__(self, done: int, total: int | None = None, message: str = "") -> None:
+        """Take note, a few times a second at most. Raises Cancelled."""
+        moment = time.monotonic()
+        if moment - self.noted < SECONDS_BETWEEN_NOTES and message == self.message:
+            return
+        if message != self.message:  # the next part of the work goes at a pace of its own
+            self.began, self.message = moment, message
+        self.noted = moment
+        rate = done / max(moment - self.began, 1e-3)
+        with self.sessions() as session, writing(session):
+            job = session.get_one(Job, self.job_id)
+            job.done, job.total, job.rate, job.message = done, total, rate, message
+        if job.is_cancel_asked:
+            raise Cancelled
