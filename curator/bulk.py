@@ -99,7 +99,7 @@ def do(
     by: str,
     expected: int | None = None,
     dry_run: bool = False,
-    on_progress: Progress = lambda done, total, message: None,
+    on_progress: Progress = history.quiet,
 ) -> Done:
     """Do one act to pairs, as one changeset; None of it where no pair changes, or where another number is meant.
 
@@ -107,7 +107,7 @@ def do(
     that is not there.
     """
     done = Done(act)
-    with writing(session), history.in_bulk(session):
+    with writing(session), history.in_bulk(session, on_progress=on_progress):
         done.matched = count(session, which)
         if expected is not None and expected != done.matched:
             raise Otherwise(expected, done.matched)

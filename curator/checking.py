@@ -7,7 +7,7 @@ on up to MOST pairs is flagged by itself; a larger one is left to the pass of `q
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, NamedTuple, TypeVar
@@ -58,9 +58,9 @@ CONCERNS = (
 COLUMNS = "id, question, answer, system, CAST(history AS TEXT), dataset_id, trashed, revision"
 
 
-def concerns(before: Mapping[str, Any]) -> bool:
+def concerns(fields: Collection[str]) -> bool:
     """Whether a change of these fields may change flags."""
-    return any(name in before for name in SAID)
+    return any(name in fields for name in SAID)
 
 
 def look(row: Sequence[Any], rules: Rules) -> Found:

@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 from uuid import uuid4
 
@@ -61,6 +61,10 @@ def forget(connection: sa.Connection) -> None:
     connection.execute(sa.text("UPDATE pair_band_scheme SET scheme = ''"))
 
 
+def quiet(done: int, total: int | None, message: str) -> None:
+    """Take no note of progress."""
+
+
 def note(session: Session, changes: Iterable[Change]) -> None:
     """Take what became of pairs: the id, the text it had, the text it has; None for a text in the trash or nowhere."""
     differing = [change for change in changes if change[1] != change[2]]
@@ -70,13 +74,13 @@ def note(session: Session, changes: Iterable[Change]) -> None:
 
 
 @contextmanager
-def holding(session: Session) -> Iterator[Held]:
+def holding(session: Session, on_progress: Progress = quiet) -> Iterator[Held]:
     """Hold what is noted in the block, and write it down at its end, in the order of the keys.
 
     So an import of a million pairs goes through the index once, not once for every few thousand.
     """
     outer: Held | None = session.info.get("neighbours")
-    held = session.info["neighbours"] = outer or Held(session)
+    held = session.info["neighbours"] = outer or Held(session, on_progress)
     try:
         yield held
         if outer is None:
@@ -141,14 +145,15 @@ class Bands:
 class Held:
     """Keys that are to be entered and removed."""
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
+    def __init__(self, session: Session, on_progress: Progress) -> None:
+        self.session, self.on_progress = session, on_progress
         self.is_current = is_current(session, hold=True)
         self.newest = 0  # the highest id whose keys are held
         self.begin()
 
     def begin(self) -> None:
         """Hold nothing."""
+        self.pairs = 0
         self.come, self.gone = Bands(), Bands()  # of pairs that are new to the index, or leave it
         self.other_come, self.other_gone = Bands(), Bands()  # of pairs that change: what their texts don't share
 
@@ -165,9 +170,14 @@ class Held:
                 into.take(ids, texts)
         self.exchange([change for change in changes if change[1] is not None and change[2] is not None])
         self.newest = max(self.newest, *(pair_id for pair_id, _, _ in changes))
-        keys = SCHEME.bands * (len(self.come) + len(self.gone)) + len(self.other_come) + len(self.other_gone)
-        if keys >= HELD * SCHEME.bands:
+        self.pairs += len(changes)
+        if self.keys >= HELD * SCHEME.bands:
             self.flush()
+
+    @property
+    def keys(self) -> int:
+        """How many keys are held."""
+        return SCHEME.bands * (len(self.come) + len(self.gone)) + len(self.other_come) + len(self.other_gone)
 
     def exchange(self, changes: Sequence[Change]) -> None:
         """Hold the keys that a pair had and has no more, and those that it has now: of a small edit they are few."""
@@ -183,10 +193,12 @@ class Held:
 
     def flush(self) -> None:
         """Write down what is held."""
-        for bands in (self.gone, self.other_gone):
-            remove(self.session, bands.rows())
-        for bands in (self.come, self.other_come):
-            enter(self.session, bands.rows())
+        total, done = self.keys, 0
+        for put, some in ((remove, (self.gone, self.other_gone)), (enter, (self.come, self.other_come))):
+            for rows in chain.from_iterable(bands.rows() for bands in some):
+                put(self.session, iter([rows]))
+                done += len(rows[0])
+                self.on_progress(self.pairs * done // total, self.pairs, "Indexing near-duplicates")
         self.newest = 0
         self.begin()
 

@@ -108,6 +108,36 @@ def test_many_pairs_are_changed_as_one_is(either):
     database.engine(app).dispose()
 
 
+def test_what_many_changes_replaced_is_kept_to_the_letter(either):
+    odd = 'Say "no" \\ — \t é\x7f\x01 {json} % :at \u2028 😀\r\n'
+    replaced = {"answer": odd, "notes": odd, "tags": [odd], "meta": {odd: [None, 1.5, True]}, "trashed": False}
+    app = create_app()
+    with database.open_session(app) as session:
+        pair = pairs.add(session, question="Q?", answer="A.", by="ada")
+        with writing(session):
+            history.change(session, history.begin(session, "edited", "ada"), pair, replaced)
+            blank = {"answer": "A.", "notes": "", "tags": [], "meta": {}, "trashed": True}
+            history.change_many(session, history.begin(session, "edited", "ada"), [(pair, blank)])
+        assert history.timeline(session, pair.id)[0].before == replaced
+    database.engine(app).dispose()
+
+
+def test_a_large_change_can_be_stopped_while_its_indexes_are_made(session, make_pair, monkeypatch):
+    monkeypatch.setattr(history.indexing, "ANEW", 1)
+    pair = make_pair("Is it open?", "Closed.")
+    told = []
+
+    def stop(done, total, message):
+        told.append((done, total, message))
+        if message == "Indexing words":
+            raise KeyboardInterrupt
+
+    with suppress(KeyboardInterrupt), writing(session), history.in_bulk(session, 1, stop):
+        history.change_many(session, history.begin(session, "cleaned", "ada"), [(pair, {"answer": "Open."})])
+    assert told[-2:] == [(1, 1, "Indexing near-duplicates"), (1, 1, "Indexing words")]
+    assert [count(session, Selection(query=word)) for word in ("closed", "answer:open")] == [1, 0]
+
+
 def test_new_pairs_are_given_a_value_for_each_of_their_columns():
     assert set(history.PAIR_COLUMNS) == set(Pair.__table__.columns.keys())
 

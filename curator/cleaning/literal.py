@@ -102,6 +102,9 @@ def matching(find: str, with_: str, ignore_case: bool = False, lines: bool = Fal
     checked_replacement(pattern, with_)
 
     def clean(value: str) -> tuple[str, int]:
+        # Most texts have no match, and `subn` reads the replacement anew for each.
+        if pattern.search(value, timeout=SECONDS_A_TEXT) is None:
+            return value, 0
         plain, number = pattern.subn(with_, value, timeout=SECONDS_A_TEXT)
         return plain, number if plain != value else 0
 

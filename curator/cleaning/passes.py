@@ -132,27 +132,27 @@ class Cleaner:
 
 def is_emptied(values: dict[str, Any]) -> bool:
     """Return whether nothing would be left of a question, an answer or a turn. The rest may be empty."""
-    needed = {name: value for name, value in values.items() if name in ("question", "answer", "history")}
-    return not all(text.strip() for text in texts_of(needed))
+    needed = [values[name] for name in ("question", "answer") if name in values]
+    needed += [turn["content"] for turn in values.get("history", ())]
+    return not all(map(str.strip, needed))
 
 
-def texts_of(values: dict[str, Any]) -> Iterator[str]:
-    """Yield the texts of some values, turn by turn."""
-    for value in values.values():
-        if isinstance(value, str):
-            yield value
-        else:
-            yield from (turn["content"] for turn in value)
+def texts_of(values: dict[str, Any]) -> list[str]:
+    """Return the texts of some values, turn by turn."""
+    if "history" not in values:
+        return list(values.values())
+    turns = [turn["content"] for turn in values["history"]]
+    return [text for name, value in values.items() for text in (turns if name == "history" else (value,))]
 
 
 def digested(pair_id: int, values: dict[str, Any], digest: int) -> int:
     """Return the checksum of one more change. Raises UserError where a text could not be kept."""
+    said = "\n".join(texts_of(values))
     try:
-        text = "\n".join(texts_of(values))
-        written = f"{pair_id} {' '.join(values)}\n{text}".encode()
+        written = f"{pair_id} {' '.join(values)}\n{said}".encode()
     except UnicodeEncodeError:
         raise UserError(f"Pair {pair_id} would hold half of a surrogate pair, which no database keeps.") from None
-    if "\0" in text:
+    if "\0" in said:
         raise UserError(f"Pair {pair_id} would hold a NUL character, which no database keeps.")
     return zlib.crc32(written, digest)
 
@@ -191,6 +191,7 @@ def read(
         yield from rows.partitions()
 
 
+@history.frozen_heap()
 def look(
     session: Session,
     steps: Sequence[Step],
@@ -338,12 +339,12 @@ def apply(
     wanted = set(found.ids) - excepted
     if not wanted:
         return found
-    with writing(session), history.in_bulk(session, texts=len(wanted)):
+    with writing(session), history.in_bulk(session, len(wanted), on_progress or history.quiet):
         changeset = history.begin(session, "cleaned", by, reason or ", ".join(step.title for step in steps))
         texts_of_pair = attrgetter("id", *cleaner.fields)
         done, size = 0, history.FIRST
         while some := found.ids[done : done + size].tolist():
-            there = sa.select(*history.CHANGEABLE).where(
+            there = sa.select(*history.changeable(cleaner.fields)).where(
                 one_of(session, Pair.id, some), Pair.trashed.is_(selection.trash)
             )
             pairs = session.connection().execute(there.order_by(Pair.id)).all()

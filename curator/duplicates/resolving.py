@@ -78,7 +78,7 @@ def resolve(
     ids = sorted({*kept_by, *(kept for kept, _ in choices)})
     if len(ids) < sum(1 + len(others) for _, others in choices):
         raise twice(choices)
-    with writing(session), history.in_bulk(session):
+    with writing(session), history.in_bulk(session, on_progress=on_progress):
         changeset = history.begin(session, ACTION, by, reason or f"{len(choices):,} clusters, best kept")
         there = {row.id: row for row in read(session, (Pair.id, *STATE), ids)}
         for pair_id in ids:

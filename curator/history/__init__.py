@@ -12,6 +12,7 @@ from curator.history.changing import (
     begin,
     change,
     change_many,
+    changeable,
     fingerprint_of,
     insert,
 )
@@ -30,6 +31,7 @@ from curator.history.reading import (
     who_and_what,
 )
 from curator.history.undoing import Undone, is_undone, undo
+from curator.neighbours import quiet
 
 __all__ = [
     "CHANGEABLE",
@@ -46,6 +48,7 @@ __all__ = [
     "begin",
     "change",
     "change_many",
+    "changeable",
     "changeset",
     "find",
     "fingerprint_of",
@@ -56,6 +59,7 @@ __all__ = [
     "land",
     "left_by",
     "prepare",
+    "quiet",
     "recent",
     "rows_of",
     "timeline",

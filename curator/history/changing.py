@@ -17,7 +17,10 @@ TEXT_FIELDS = ("system", "history", "question", "answer")
 SAID = frozenset(TEXT_FIELDS)
 COMPARED = frozenset(("question", "answer", "trashed"))  # what decides which near-duplicates a pair has
 JSON_FIELDS = ("history", "tags", "meta")
+# What makes JSON of a field that is no text, on SQLite. JSON stays as it is: SQLite would refuse Python's NaN.
+QUOTED = dict.fromkeys(JSON_FIELDS, "{}") | {"trashed": "iif({}, 'true', 'false')", "dataset_id": "{}"}
 FIELDS = (*TEXT_FIELDS, "status", "tags", "source", "notes", "rejected", "key", "meta", "trashed", "dataset_id")
+KNOWN = frozenset(FIELDS)
 # FTS5 writes a piece for each statement, and merges them: 20,000 pairs each take two thirds of what 5,000 do.
 FIRST, AT_ONCE, CHARACTERS = 5000, 20_000, 10_000_000  # pairs by the first statement, by any, and what they may say
 # All columns of a pair, in the order in which `add` gives their values.
@@ -25,8 +28,13 @@ PAIR_COLUMNS = (
     "id", "dataset_id", "system", "history", "question", "answer", "status", "tags", "source", "notes", "rejected",
     "key", "meta", "fingerprint", "trashed", "revision", "created_at", "created_by", "updated_at", "updated_by",
 )  # fmt: skip
-# What `change_many` reads of a pair. Moments and names, which nobody asks for, take as long to read as all of it.
+# What `change_many` may read of a pair. Moments and names, which nobody asks for, take as long to read as all of it.
 CHANGEABLE = (Pair.id, Pair.revision, Pair.fingerprint, *(getattr(Pair, name) for name in FIELDS))
+
+
+def changeable(fields: Sequence[str]) -> list[Any]:
+    """Return the columns that `change_many` reads of pairs of which only some fields change."""
+    return [Pair.id, *(getattr(Pair, name) for name in dict.fromkeys(("trashed", *TEXT_FIELDS, *fields)))]
 
 
 def fingerprint_of(pair: Pair | Mapping[str, Any]) -> str:
@@ -80,9 +88,10 @@ def add(session: Session, changeset: Changeset, rows: Sequence[Mapping[str, Any]
 
 def compared(pair: Pair | sa.Row[Any], values: Mapping[str, Any]) -> str | None:
     """Return what of a pair, once some values are others, is compared with other pairs; None where it is trash."""
-    if values.get("trashed", pair.trashed):
+    get = values.get
+    if get("trashed", pair.trashed):
         return None
-    return neighbours.text_of(values.get("question", pair.question), values.get("answer", pair.answer))
+    return neighbours.text_of(get("question", pair.question), get("answer", pair.answer))
 
 
 def insert(session: Session, table: str, columns: Sequence[str], values: list[tuple[Any, ...]]) -> None:
@@ -106,11 +115,6 @@ def stored(session: Session, column: sa.orm.InstrumentedAttribute[Any], value: A
 def as_json(value: Any, blank: str) -> str:
     """Return the JSON of a list or of an object; most are empty."""
     return to_json(value) if value else blank
-
-
-def as_object(values: Mapping[str, Any]) -> str:
-    """Return the JSON of fields by name. Python's encoder makes itself anew for each object, not for each text."""
-    return "{" + ", ".join([f'"{name}": {to_json(value)}' for name, value in values.items()]) + "}"
 
 
 def next_ids(session: Session, count: int) -> list[int]:
@@ -154,37 +158,33 @@ def change(session: Session, changeset: Changeset, pair: Pair, values: Mapping[s
 def change_many(
     session: Session, changeset: Changeset, changes: Iterable[tuple[Pair | sa.Row[Any], Mapping[str, Any]]]
 ) -> None:
-    """Give pairs new values as `change` does, by one statement for all of which the same fields differ.
+    """Give pairs new values as `change` does, by two statements for all of which the same fields differ.
 
-    A pair may be a row of CHANGEABLE columns, which is read in a quarter of the time; none may come twice.
+    A pair may be a row of `changeable` columns, which is read in a quarter of the time; none may come twice.
     """
     session.flush()
-    revisions: list[tuple[Any, ...]] = []
-    updates: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
+    groups: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
     texts: list[neighbours.Change] = []
     told: list[int] = []
     for pair, values in changes:
-        before = differing(pair, values)
-        if not before:
+        names = tuple([name for name in values if name in KNOWN and getattr(pair, name) != values[name]])
+        if not names:
             continue
-        after = [to_json(values[name]) if name in JSON_FIELDS else values[name] for name in before]
-        old_fingerprint = None
-        if not SAID.isdisjoint(before):
-            old_fingerprint = pair.fingerprint
-            said = [values[name] if name in before else getattr(pair, name) for name in TEXT_FIELDS]
-            after.append(text.fingerprint_of(said[2], said[3], said[0], said[1]))
-        updates.setdefault(tuple(before), []).append((pair.id, *after))
-        revisions.append((pair.id, pair.revision + 1, changeset.id, as_object(before), old_fingerprint))
-        if not COMPARED.isdisjoint(before):
+        row = [to_json(values[name]) if name in JSON_FIELDS else values[name] for name in names]
+        if not SAID.isdisjoint(names):
+            said = [values[name] if name in names else getattr(pair, name) for name in TEXT_FIELDS]
+            row.append(text.fingerprint_of(said[2], said[3], said[0], said[1]))
+        if not COMPARED.isdisjoint(names):
             texts.append((pair.id, compared(pair, {}), compared(pair, values)))
-        if checking.concerns(before):
-            told.append(pair.id)
-    for names, rows in updates.items():
+        if names not in groups:
+            groups[names] = []
+        groups[names].append((pair.id, *row))
+    for names, rows in groups.items():
         update(session, changeset, names, sorted(rows, key=itemgetter(0)))
-    if revisions:
-        insert(session, "revision", ("pair_id", "number", "changeset_id", "before", "fingerprint"), revisions)
+        changeset.rows += len(rows)
+        if checking.concerns(names):
+            told += [row[0] for row in rows]
     neighbours.note(session, texts)
-    changeset.rows += len(revisions)
     checking.note(session, changeset, told)
     for kept in list(session.identity_map.values()):  # it was read before, and is no longer so
         if isinstance(kept, Pair):
@@ -205,13 +205,20 @@ def differing(pair: Pair | sa.Row[Any], values: Mapping[str, Any]) -> dict[str, 
 def update(session: Session, changeset: Changeset, names: Sequence[str], rows: list[tuple[Any, ...]]) -> None:
     """Give some fields of pairs new values; a row is an id, the values as stored, and a fingerprint if texts changed.
 
-    One statement for all of them, in the order of the ids: the full-text index of SQLite writes down what it
-    has after each statement, and wherever an id is lower than the last.
+    One statement writes the revisions of all, from what still stands there, and one the values, in the order of
+    the ids: the full-text index of SQLite writes down what it has after each statement, and wherever an id is lower
+    than the last.
     """
-    given = (*names, "fingerprint") if not SAID.isdisjoint(names) else names
+    given, said = (names, "NULL") if SAID.isdisjoint(names) else ((*names, "fingerprint"), "pair.fingerprint")
     columns = ("id", *given)
     session.execute(sa.text(f"CREATE TEMPORARY TABLE changed AS SELECT {', '.join(columns)} FROM pair WHERE false"))
     insert(session, "changed", columns, rows)
+    session.execute(
+        sa.text("INSERT INTO revision (pair_id, number, changeset_id, before, fingerprint) "
+                f"SELECT pair.id, pair.revision + 1, :changeset, {as_object(session, names)}, {said} FROM changed "
+                "JOIN pair ON pair.id = changed.id ORDER BY changed.id"),
+        {"changeset": changeset.id},
+    )  # fmt: skip
     new = "".join(f"{name} = changed.{name}, " for name in given)
     session.execute(
         sa.text(f"UPDATE pair SET {new}revision = pair.revision + 1, updated_at = :at, updated_by = :by "
@@ -219,3 +226,13 @@ def update(session: Session, changeset: Changeset, names: Sequence[str], rows: l
         {"at": stored(session, Pair.updated_at, changeset.at), "by": changeset.by},
     )  # fmt: skip
     session.execute(sa.text("DROP TABLE changed"))
+
+
+def as_object(session: Session, names: Sequence[str]) -> str:
+    """Return what makes a JSON object of some fields of a pair as they stand in the database."""
+    if session.get_bind().dialect.name == "postgresql":
+        named = ", ".join(f"'{name}', pair.{name}" for name in names)
+        return f"json_build_object({named})"
+    quoted = [QUOTED.get(name, "json_quote({})").format(f"pair.{name}") for name in names]
+    fields = " || ', ' || ".join(f"'\"{name}\": ' || {value}" for name, value in zip(names, quoted, strict=True))
+    return f"'{{' || {fields} || '}}'"

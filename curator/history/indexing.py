@@ -11,34 +11,44 @@ from sqlalchemy.orm import Session
 
 from curator import neighbours
 from curator.models import Pair, Revision
+from curator.neighbours import Progress
 
 INDEXED = "question, answer, system, notes, turns, fields"  # the columns of the full-text index
 ENTERED = 100_000  # pairs whose words FTS5 sorts together: a million are ten pieces, too few to be merged
+SELDOM = 100_000  # objects more than before, after which Python looks for garbage; by default 700
 ANEW = 20_000  # changed texts from which on it may be worth it to make the indexes anew
 
 
 @contextmanager
-def in_bulk(session: Session, texts: int = 0) -> Iterator[None]:
+def in_bulk(session: Session, texts: int = 0, on_progress: Progress = neighbours.quiet) -> Iterator[None]:
     """Take many rows: the index of near-duplicates once for all, and on SQLite larger pieces of full-text entries.
 
     These, sorted and merged with more memory, halve the time of the full text of a million pairs. `texts` says of
     how many pairs the block changes the text; the block may not search, as the index may be empty meanwhile.
-    It belongs inside `writing`.
+    It belongs inside `writing`. After the block the indexes take their time: `on_progress` is told, and may end it.
     """
-    with in_large_pieces(session), made_anew(session, texts), neighbours.holding(session), frozen_heap():
+    with (
+        in_large_pieces(session), made_anew(session, texts, on_progress), neighbours.holding(session, on_progress),
+        frozen_heap(),
+    ):  # fmt: skip
         yield
 
 
 @contextmanager
 def frozen_heap() -> Iterator[None]:
-    """Spare the garbage collector all that is there: it would go through it again for every few thousand rows."""
-    is_mine = gc.get_freeze_count() == 0
+    """Spare the garbage collector all that is there, and let it look less often: rows make no circles.
+
+    It would go through all again for every few thousand rows, a seventh of the time of a large change.
+    """
+    is_mine, often = gc.get_freeze_count() == 0, gc.get_threshold()
     if is_mine:
         gc.freeze()
+        gc.set_threshold(SELDOM, *often[1:])
     try:
         yield
     finally:
         if is_mine:
+            gc.set_threshold(*often)
             gc.unfreeze()
 
 
@@ -60,7 +70,7 @@ def tune_index(session: Session, **settings: int) -> None:
 
 
 @contextmanager
-def made_anew(session: Session, texts: int) -> Iterator[None]:
+def made_anew(session: Session, texts: int, on_progress: Progress) -> Iterator[None]:
     """Where half of all texts or more change, take the indexes of SQLite away, and make them of what is there then.
 
     A pair's words leave the index as slowly as they enter it, so that above half entering all is less; and
@@ -86,6 +96,7 @@ def made_anew(session: Session, texts: int) -> Iterator[None]:
     last = connection.exec_driver_sql("SELECT coalesce(max(id), 0) FROM pair").scalar_one()
     for first in range(1, last + 1, ENTERED):
         enter_words(connection, first, first + ENTERED - 1)
+        on_progress(min(first + ENTERED - 1, last), last, "Indexing words")
     connection.exec_driver_sql(trigger)
     for index in fingerprints:
         index.create(connection)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,7 @@ from curator.errors import NotFound, UserError
 from curator.history.changing import CHANGEABLE, FIELDS, FIRST, at_once, begin, change_many
 from curator.history.indexing import in_bulk
 from curator.models import Changeset, Revision, writing
-
-Progress = Callable[[int, int | None, str], object]
+from curator.neighbours import Progress, quiet
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,7 @@ class Undone:
         return said
 
 
-def undo(
-    session: Session, changeset_id: int, by: str, on_progress: Progress = lambda done, total, message: None
-) -> Undone:
+def undo(session: Session, changeset_id: int, by: str, on_progress: Progress = quiet) -> Undone:
     """Take back one changeset, days later too. A pair that changed since is named and left alone.
 
     Pairs that the changeset added go to the trash. The undo is a changeset itself and can be undone.
@@ -52,7 +49,7 @@ def undo(
         undoing = begin(session, "undid", by, f"change {changeset_id}: {changeset.action}", changeset)
         left: list[int] = []
         seen = 0
-        with in_bulk(session, texts=texts_of(session, changeset_id)):
+        with in_bulk(session, texts_of(session, changeset_id), on_progress):
             for pairs in pairs_of(session, changeset):
                 changed = changed_since(session, changeset, pairs)
                 left += sorted(changed)
