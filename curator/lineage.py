@@ -50,12 +50,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Since:
-    """What lies between a run and the one before it, and what it did to the same test rows."""
+    """What lies between a run and another one, by nature the one before it, and what it did to the same test rows."""
 
     previous: Run
+    is_older: bool  # whether the other one's version is older
     changesets: list[Changeset]
     number: int  # of changesets, of which those above are the newest
     common: int  # test rows that both were measured on
+    changed: int  # test rows of both versions that say something else in each
     is_same_test: bool
     perplexity: tuple[float, float] | None  # of the answers of these rows: before, now
     better: list[Row]
@@ -93,17 +95,17 @@ def runs_of(session: Session, pair_id: int) -> list[Seen]:
     return sorted(found.values(), key=lambda seen: -seen.run.id)
 
 
-def since_previous(session: Session, run: Run) -> Since | None:
-    """Return what lies between a run and the newest one before it on another version; None where there is none.
+def since(session: Session, run: Run, beside: int | None = None) -> Since | None:
+    """Return what lies between a run and another one: `beside`, or the natural one, if there is any.
 
     Where both were measured on the same frozen test rows, their losses are laid side by side; measures of the whole
-    test split only where it is the same in both.
+    test split only where it is the same in both. Raises NotFound where there is no run of that number.
     """
-    previous = previous_of(session, run)
-    if previous is None or run.version is None or previous.version is None:
+    previous = previous_of(session, run) if beside is None else runs.get(session, beside)
+    if previous is None or previous.id == run.id:
         return None
-    low, high = previous.version.changeset_id or 0, run.version.changeset_id or 0
-    where = [Changeset.id > low, Changeset.id <= high]
+    low, high = sorted(each.version.changeset_id or 0 if each.version else 0 for each in (previous, run))
+    where = [Changeset.id > low, Changeset.id <= high, sa.literal(bool(previous.version and run.version))]
     changesets = list(session.scalars(sa.select(Changeset).where(*where).order_by(Changeset.id.desc()).limit(20)))
     number = session.scalar(sa.select(sa.func.count(Changeset.id)).where(*where)) or 0
     rows, tokens = common_rows(session, previous, run)
@@ -115,19 +117,36 @@ def since_previous(session: Session, run: Run) -> Since | None:
     better = [row for row in by_change if row.now < row.before]
     worse = [row for row in reversed(by_change) if row.now > row.before]
     same = is_same_test(session, previous, run)
+    perplexity = (math.exp(min(before, 700)), math.exp(min(now, 700))) if rows else None
     return Since(
-        previous, changesets, number, len(rows), same,
-        (math.exp(min(before, 700)), math.exp(min(now, 700))) if rows else None,
+        previous, (previous.version_id or 0) < (run.version_id or 0), changesets, number, len(rows),
+        changed_tests(session, previous, run), same, perplexity,
         better[:SHOWN], worse[:SHOWN], len(better), len(worse), measures(previous, run) if same else [],
     )  # fmt: skip
 
 
 def previous_of(session: Session, run: Run) -> Run | None:
-    """Return the newest run before this one that trained on another version."""
+    """Return the newest run before this one that trained on an older version, of the same base if there is one."""
     earlier = sa.select(Run).options(joinedload(Run.version)).where(
         Run.id != run.id, Run.version_id.is_not(None), Run.version_id < (run.version_id or 0)
     )  # fmt: skip
-    return session.scalar(earlier.order_by(Run.version_id.desc(), Run.started_at.desc(), Run.id.desc()).limit(1))
+    order = (Run.base == run.base).desc(), Run.version_id.desc(), Run.started_at.desc(), Run.id.desc()
+    return session.scalar(earlier.order_by(*order).limit(1))
+
+
+def others(session: Session, run: Run) -> list[Run]:
+    """Return the runs that one can be laid beside, the newest first."""
+    return [each for each in runs.all(session) if each.id != run.id]
+
+
+def changed_tests(session: Session, previous: Run, run: Run) -> int:
+    """Return how many pairs are in the test splits of both versions, with another text in each."""
+    old, new = sa.orm.aliased(VersionLine), sa.orm.aliased(VersionLine)
+    both = sa.select(sa.func.count()).select_from(old).join(new, new.pair_id == old.pair_id).where(
+        old.version_id == previous.version_id, new.version_id == run.version_id, old.split == "test",
+        new.split == "test", old.line_id != new.line_id,
+    )  # fmt: skip
+    return session.scalar(both) or 0
 
 
 def common_rows(session: Session, previous: Run, run: Run) -> tuple[list[Row], dict[str, int]]:
@@ -147,12 +166,12 @@ def common_rows(session: Session, previous: Run, run: Run) -> tuple[list[Row], d
 
 
 def is_same_test(session: Session, previous: Run, run: Run) -> bool:
-    """Whether the test splits of two runs hold the same lines."""
+    """Whether the test splits of two runs hold the same lines, and any."""
     one, other = (
         set(session.scalars(sa.select(VersionLine.line_id).where(
             VersionLine.version_id == each.version_id, VersionLine.split == "test"))) for each in (previous, run)
     )  # fmt: skip
-    return one == other
+    return bool(one) and one == other
 
 
 def measures(previous: Run, run: Run) -> list[tuple[str, float, float, float, bool | None]]:

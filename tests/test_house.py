@@ -65,6 +65,7 @@ LATE = {
     for name in ("engine", "fallback", "kernels", "ray", "reference", "shingles", "signatures")
 }
 LATE |= {"curator.bitmaps.field", "curator.bitmaps.index", "curator.search.lines", "curator.search.sets"}
+LATE |= {"curator.versions.counting"}
 LATE |= {"curator.vectors", *(f"curator.vectors.{name}" for name in ("embedding", "near", "store"))}
 FOREIGN = {
     "curator": {"trainer", "torch", "sentence_transformers"},

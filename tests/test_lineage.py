@@ -76,12 +76,35 @@ def test_a_pair_that_was_changed_since_is_said_to_be_another_in_that_version(ses
 
 
 def test_a_run_tells_what_the_changes_before_it_did_to_the_same_test_rows(session, tuesday):
-    since = lineage.since_previous(session, tuesday[1])
+    since = lineage.since(session, tuesday[1])
     assert since.previous.name == "monday" and [one.action for one in since.changesets] == ["cleaned"]
     assert since.is_same_test and since.common == 2 == since.better_number + since.worse_number
     ((title, before, now, points, is_better),) = since.measures
     assert (title, before, now, round(points, 6), is_better) == ("ROUGE-L", 0.44, 0.40, -4.0, False)
-    assert lineage.since_previous(session, tuesday[0]) is None
+    assert lineage.since(session, tuesday[0]) is None
+
+
+def test_any_two_runs_can_be_laid_side_by_side(client, session, tuesday, home):
+    first, second = tuesday
+    again = bring(session, home, "friday", 1, lambda question: 3.0, 0.30)
+    assert lineage.since(session, second).previous.name == "friday"  # the newest run on an older version
+    page = client.get(f"/runs/{second.id}?beside={first.id}").text
+    assert "Since run monday" in page and "-4.0" in page
+    page = client.get(f"/runs/{again.id}?beside={first.id}").text  # of the same version: nothing was done in between
+    assert "Beside run monday" in page and "-14.0" in page and "What was done in between" not in page
+    assert client.get(f"/runs/{second.id}?beside=99").status_code == 404
+    assert client.get(f"/runs/{second.id}?beside=monday").status_code == 400
+
+
+def test_where_test_rows_were_changed_too_only_the_others_are_compared(client, session, tuesday, home):
+    tested = [one.pair_id for one in session.query(VersionLine).filter_by(version_id=2, split="test")]
+    pairs.change_all(session, tested[:1], {"answer": "Nobody knows."}, "cleaned", "bo")
+    versions.freeze(session, Selection(), by="ada")
+    third = bring(session, home, "thursday", 3, lambda question: 4.0, 0.1)
+    since = lineage.since(session, third)
+    assert (since.common, since.changed, since.is_same_test, since.measures) == (1, 1, False, [])
+    page = client.get(f"/runs/{third.id}").text
+    assert "1 test row says something else by now" in page and "Perplexity of 1 row" in page
 
 
 def test_the_tuesday_clean_cost_four_points_can_be_read_off_a_page(client, session, tuesday):

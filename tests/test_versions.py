@@ -1,5 +1,6 @@
 """Versions: frozen, split without leaks, the same for ever."""
 
+import io
 import json
 import os
 import random
@@ -32,6 +33,13 @@ def sides(session, number):
     """Return the split of each pair of a version."""
     rows = sa.select(VersionLine.pair_id, VersionLine.split).where(VersionLine.version_id == number)
     return {pair_id: split for pair_id, split in session.execute(rows)}
+
+
+def ended(app, job_id):
+    """Wait for a job."""
+    until = time.monotonic() + 60
+    while jobs.get(app, job_id).state in jobs.AT_WORK and time.monotonic() < until:
+        time.sleep(0.05)
 
 
 def words(count, seed):
@@ -546,9 +554,7 @@ def test_a_large_selection_is_frozen_by_a_job(client, app, session, fifty, monke
     form = {"train": "rest", "validation": "5", "test": "5", "seed": "3", "stratify": "tag"}
     answer = client.post("/versions/", data=form)
     job_id = int(answer.location.rpartition("/")[2])
-    until = time.monotonic() + 60
-    while jobs.get(app, job_id).state in jobs.AT_WORK and time.monotonic() < until:
-        time.sleep(0.05)
+    ended(app, job_id)
     page = client.get(answer.location).text
     assert "Froze version 1: 50 lines." in page and "Show version 1" in page
     session.rollback()
@@ -590,3 +596,58 @@ def test_the_same_content_has_the_same_version_and_bytes_whatever_the_hash_seed_
     texts = [{name: data for name, data in each.items() if name.endswith(".jsonl")} for each in files]
     assert len(set(said)) == 1 and texts[0] == texts[1] and len(texts[0]) == 3
     assert files[0] == files[2]
+
+
+BENCHMARK = '{"question": "why do herons stand on one leg, for hours"}\n'
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_benchmark_is_kept_out_on_the_page_too_and_what_it_asks_is_listed(
+    client, app, session, fifty, make_pair, monkeypatch, home, large
+):
+    asked = make_pair("Why do herons stand on one leg for hours?")
+    if large:
+        monkeypatch.setattr("curator.views.versions.LARGE", 10)
+    form = {"train": "80", "validation": "10", "test": "10", "seed": "1"}
+    answer = client.post("/versions/", data=form | {"keep_out": (io.BytesIO(BENCHMARK.encode()), "benchmark.jsonl")})
+    if large:
+        ended(app, int(answer.location.rpartition("/")[2]))
+    session.rollback()
+    assert len(sides(session, 1)) == 50 and asked.id not in sides(session, 1)
+    page = client.get("/versions/1").text
+    assert "1 pair that asks what benchmark.jsonl asks" in page and "Why do herons stand" in page
+    assert not list((home / "uploads").iterdir())
+
+
+@pytest.mark.parametrize("form, sentence", [
+    ({"seed": "one"}, "Seed is &#39;one&#39;, which is no whole number."),
+    ({"seed": "-1"}, "The seed -1 is no whole number from 0 on"),
+    ({"train": "80", "validation": "10", "test": "20"}, "make"),
+    ({"train": "eighty"}, "is no list of three numbers"),
+    ({"train": "rest", "validation": "rest"}, "has two rests"),
+    ({"train": "0", "test": "90"}, "nothing to train on"),
+    ({"query": "zeppelin"}, "nothing to freeze"),
+    ({"group_by": "chapter"}, "No pair has a field &#39;chapter&#39; to group by"),
+    ({"license": "as you like!"}, "is no identifier of a licence"),
+])  # fmt: skip
+def test_the_page_says_what_it_can_not_freeze(client, session, fifty, form, sentence):
+    usual = {"train": "80", "validation": "10", "test": "10", "seed": "1"}
+    answer = client.post("/versions/", data=usual | form)
+    assert answer.status_code == 400 and sentence in answer.text
+    assert versions.all(session) == []
+
+
+@pytest.mark.parametrize("number, possible", [(1, "100/0/0"), (2, "90/0/10")])
+def test_the_page_says_what_is_possible_with_too_few_pairs(client, session, make_pair, number, possible):
+    for i in range(number):
+        make_pair(words(9, i), words(9, 50 + i))
+    answer = client.post("/versions/", data={"train": "80", "validation": "10", "test": "10"})
+    assert answer.status_code == 400 and "too few for 3 splits" in answer.text and possible in answer.text
+    train, validation, test = possible.split("/")
+    assert client.post("/versions/", data={"train": train, "validation": validation, "test": test}).status_code == 303
+
+
+def test_a_file_that_asks_nothing_is_refused_on_the_page(client, session, fifty):
+    data = {"train": "80", "validation": "10", "test": "10", "keep_out": (io.BytesIO(b"a,b\n1,2\n"), "x.csv")}
+    answer = client.post("/versions/", data=data)
+    assert answer.status_code == 400 and "x.csv" in answer.text and versions.all(session) == []

@@ -111,6 +111,9 @@ def freeze(
     click.echo(f"Version {version.id}{state}: {spoken_counts(version)}. Fingerprint {version.fingerprint[:12]}.")
     for sentence in versions.sentences(version):
         say(sentence)
+    for file, _, rows in versions.kept_out(session, version):
+        for pair_id, question, line in rows:
+            say(f"  {file} line {line}: pair {pair_id}, {shortened(question)}")
     say(f"Write it for training with: flask export --version {version.id} -o exports/version-{version.id}/")
 
 
@@ -173,6 +176,8 @@ def check(session: Session, number: int, json_: bool) -> None:
             f"Version {number} holds: {count_of(found.lines, 'line')} as they were frozen, and no near-duplicate "
             "and no equal question on two sides."
         )
+        if sentence := noun.counted(found.held_out, found.counted):
+            say(sentence)
 
 
 @versions.command()

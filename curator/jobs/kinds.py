@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -160,11 +160,17 @@ def check(
 
 
 def freeze(
-    session: Session, by: str, on_progress: Progress, *, selection: dict[str, Any], asked: dict[str, Any], **_: Any
-) -> dict[str, Any]:
-    """Freeze a version; `selection` as `Selection.to_args` gives it, `asked` what `versions.freeze` takes."""
-    chosen = Selection.from_args(MultiDict(selection))
-    version, is_new = versions.freeze(session, chosen, by=by, **asked, on_progress=on_progress)
+    session: Session, by: str, on_progress: Progress, *, selection: dict[str, Any], asked: dict[str, Any],
+    keep_out: Sequence[str] = (), **_: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Freeze a version, and remove the uploaded files that it keeps out.
+
+    `selection` is what `Selection.to_args` gives, `asked` what `versions.freeze` takes.
+    """
+    chosen, files = Selection.from_args(MultiDict(selection)), [there(upload) for upload in keep_out]
+    version, is_new = versions.freeze(session, chosen, by=by, **asked, keep_out=files, on_progress=on_progress)
+    for file in files:
+        shutil.rmtree(file.parent, ignore_errors=True)
     lines = f"{sum(version.counts.values()):,} lines"
     told = f"Froze version {version.id}: {lines}." if is_new else f"Nothing differs from version {version.id}."
     return {"told": told, "version": version.id}

@@ -18,8 +18,7 @@ from curator import text
 from curator.duplicates import reading
 from curator.errors import UserError
 from curator.models import Line, Pair, Version, VersionLine
-from curator.versions.frozen import get
-from curator.words import SPLITS
+from curator.versions.frozen import get, places
 
 SHOWN = 20  # rows of one kind
 LENGTHS = (50, 100, 200, 400, 800, 1600, 3200)  # characters of an answer, where one bar ends and the next begins
@@ -94,22 +93,6 @@ def compare(session: Session, old: int, new: int, shown: int = SHOWN) -> Compari
         lengths=lengths(session, lines, new_lines),
         tags=tags(session, ids, new_ids),
     )
-
-
-def places(session: Session, number: int) -> tuple[Any, Any, Any]:
-    """Return pair, line and side of each line of a version, in the order of the pairs."""
-    import numpy as np
-
-    get(session, number)
-    code = " ".join(f"WHEN '{side}' THEN {place}" for place, side in enumerate(SPLITS))
-    rows = reading.lists(
-        session,
-        f"SELECT pair_id, line_id, CASE split {code} END FROM version_line "
-        f"WHERE version_id = {int(number)} ORDER BY pair_id",
-    )
-    parts = [np.array(part, np.int64) for part in rows]
-    ids, lines, sides = np.concatenate([np.empty((0, 3), np.int64), *parts]).T
-    return ids, lines, sides
 
 
 def rows_of(session: Session, old: int, new: int, ids: Sequence[int]) -> list[Row]:

@@ -275,7 +275,8 @@ def report(
         "moved": {"number": len(moved), "pairs": rows.ids[moved[:NAMED]].tolist()},
         "kept_out": [
             {"file": one["file"], "sha256": one["sha256"], "number": len(one["pairs"]),
-             "pairs": sorted(one["pairs"])[:NAMED]} for one in held
+             "pairs": (named := sorted(one["pairs"])[:NAMED]), "lines": [one["pairs"][pair] for pair in named]}
+            for one in held
         ],
         "sources": dict(sorted(sources.items(), key=lambda one: (-one[1], one[0]))[:NAMED]),
         "proved": found.told() | {"complete": found.complete and rows.complete},

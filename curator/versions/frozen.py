@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from curator.duplicates import reading
 from curator.errors import NotFound, UserError
 from curator.models import Changeset, Line, Pair, Revision, Version, VersionLine
 from curator.words import SPLITS
@@ -73,6 +74,37 @@ def frozen(session: Session, number: int, split: str | None, *columns: Any) -> s
         .where(VersionLine.version_id == number, *([VersionLine.split == split] if split else []))
         .order_by(VersionLine.pair_id)
     )
+
+
+def kept_out(session: Session, version: Version) -> list[tuple[str, int, list[tuple[int, str, int]]]]:
+    """Return of each file that was kept out its name, how many pairs ask what it asks, and the first of them.
+
+    Of each of those there is its number, its question as it is now, and the line of the file; 0 where none was noted.
+    """
+    files = version.report.get("kept_out", [])
+    wanted = {pair_id for one in files for pair_id in one["pairs"]}
+    asks = dict(session.execute(sa.select(Pair.id, Pair.question).where(Pair.id.in_(wanted))).all())
+    return [
+        (one["file"], one["number"], [(pair_id, asks.get(pair_id, ""), line) for pair_id, line in
+                                      zip(one["pairs"], one.get("lines") or [0] * len(one["pairs"]), strict=True)])
+        for one in files
+    ]  # fmt: skip
+
+
+def places(session: Session, number: int) -> tuple[Any, Any, Any]:
+    """Return pair, line and side of each line of a version, in the order of the pairs."""
+    import numpy as np
+
+    get(session, number)
+    code = " ".join(f"WHEN '{side}' THEN {place}" for place, side in enumerate(SPLITS))
+    rows = reading.lists(
+        session,
+        f"SELECT pair_id, line_id, CASE split {code} END FROM version_line "
+        f"WHERE version_id = {int(number)} ORDER BY pair_id",
+    )
+    parts = [np.array(part, np.int64) for part in rows]
+    ids, lines, sides = np.concatenate([np.empty((0, 3), np.int64), *parts]).T
+    return ids, lines, sides
 
 
 def sample_lines(session: Session, number: int, split: str, limit: int = 5) -> list[list[dict[str, str]]]:

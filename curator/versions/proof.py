@@ -1,6 +1,7 @@
-"""The second look: that nothing straddles a split, found out from the frozen texts alone, by other permutations.
+"""The second look: that nothing straddles a split, found out from the frozen texts alone.
 
-It knows nothing of the groups that `grouping` made, so it can tell that they were wrong.
+By other permutations than those that made the groups, and by `counting`, which shares nothing with that search but what
+a piece of a text is. It knows nothing of the groups that `grouping` made, so it can tell that they were wrong.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from curator import minhash, text
 from curator.duplicates import REVIEW, SHINGLE
 from curator.errors import UserError
 from curator.models import Line, VersionLine
-from curator.versions.frozen import digest_of, get
-from curator.words import SPLITS
+from curator.versions.frozen import digest_of, frozen, get, places
+from curator.versions.splits import TRAIN
 
 Progress = Callable[[int, int | None, str], object]
 SEED = 2  # of the permutations: those that made the groups have another
-NAMED = 20  # pairs of one kind that a report names
+COUNTED = 20_000  # lines: of so many, a freeze compares every held-out one with all others by counting, too
+SAMPLE = 2_000  # held-out lines that a check compares so where there are more lines
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Proof:
     near: list[tuple[int, int]]  # near-duplicates
     equal: list[tuple[int, int]]  # equal questions
     complete: bool
+    held_out: int = 0  # lines
+    counted: int = 0  # of these, how many were compared with all lines by counting
 
     @property
     def holds(self) -> bool:
@@ -42,21 +46,28 @@ class Proof:
     def told(self) -> dict[str, Any]:
         """Return it for the report of a version."""
         return {"compared": self.compared, "threshold": REVIEW, "near": len(self.near), "equal": len(self.equal),
-                "complete": self.complete}  # fmt: skip
+                "complete": self.complete, "held_out": self.held_out, "counted": self.counted}  # fmt: skip
 
 
 def prove(
     texts: Iterable[tuple[str, str, bool]], sides: Any, take: Callable[[Sequence[int]], Sequence[Any]],
-    on_progress: Progress,
+    on_progress: Progress, sample: int = 0,
 ) -> Proof:  # fmt: skip
     """Look for near-duplicates and equal questions on two sides.
 
     `texts` yields question, answer, and whether the question opens its conversation; `take` gives what is compared of
-    some places again: question and answer with a line end between.
+    some places again: question and answer with a line end between. Of more than COUNTED lines, `sample` held-out ones
+    are compared by counting.
     """
     import numpy as np
 
+    from curator.versions import counting
+
     asked = array("q")
+    held_out = np.flatnonzero(sides != TRAIN)
+    chosen = np.random.default_rng(SEED).permutation(held_out)[: None if len(sides) <= COUNTED else sample]
+    sought = counting.Sought(said_at(chosen, take), REVIEW)
+    near: set[tuple[int, int]] = set()
 
     def read() -> Iterator[str]:
         for question, answer, opens in texts:
@@ -69,17 +80,24 @@ def prove(
 
     scheme = replace(minhash.choose(REVIEW, SHINGLE, minhash.nearest_size(len(sides))), seed=SEED)
     similar = minhash.find_similar(
-        read(), REVIEW, SHINGLE, take=take, scheme=scheme,
+        counting.through(read(), sought, chosen, sides, near), REVIEW, SHINGLE, take=take, scheme=scheme,
         on_progress=tell,
     )  # fmt: skip
     across = sides[similar.left] != sides[similar.right]
-    near = list(zip(similar.left[across].tolist(), similar.right[across].tolist(), strict=True))
+    near.update(zip(similar.left[across].tolist(), similar.right[across].tolist(), strict=True))
     keys = np.frombuffer(asked, np.int64)
     order = np.lexsort((sides, keys))
     one, other = order[:-1], order[1:]
     same = (keys[one] == keys[other]) & (keys[one] != 0) & (sides[one] != sides[other])
     equal = list(zip(one[same].tolist(), other[same].tolist(), strict=True))
-    return Proof(len(asked), near, equal, similar.complete)
+    return Proof(len(asked), sorted(near), equal, similar.complete, len(held_out), sought.count)
+
+
+def said_at(places: Any, take: Callable[[Sequence[int]], Sequence[Any]]) -> list[str]:
+    """Return what is compared of places in any order."""
+    ascending = sorted(places.tolist())
+    said = dict(zip(ascending, take(ascending), strict=True))
+    return [one.decode() if isinstance(one := said[place], bytes) else one for place in places.tolist()]
 
 
 @dataclass(frozen=True)
@@ -92,6 +110,8 @@ class Checked:
     near: list[tuple[int, int]]  # pairs
     equal: list[tuple[int, int]]
     complete: bool
+    held_out: int  # lines
+    counted: int  # of these, how many were compared with all lines by counting
 
     @property
     def holds(self) -> bool:
@@ -103,61 +123,35 @@ def check(session: Session, number: int, on_progress: Progress = lambda done, to
     import numpy as np
 
     version = get(session, number)
-    total = sum(version.counts.values())
-    ids, line_ids, sides, altered = array("q"), array("q"), array("b"), array("q")
+    ids, line_ids, sides = places(session, number)
+    altered: list[int] = []
     prints = bytearray()
-    columns = (VersionLine.pair_id, VersionLine.line_id, VersionLine.split, Line.fingerprint,
-               sa.cast(Line.messages, sa.Text))  # fmt: skip
-    statement = (
-        sa.select(*columns)
-        .join_from(VersionLine, Line, Line.id == VersionLine.line_id)
-        .where(VersionLine.version_id == number)
-        .order_by(VersionLine.pair_id)
-    )
+    columns = VersionLine.pair_id, Line.fingerprint, sa.cast(Line.messages, sa.Text)
 
     def texts() -> Iterator[tuple[str, str, bool]]:
-        rows = session.connection().execute(statement, execution_options={"yield_per": 5000})
-        for pair_id, line_id, split, fingerprint, stored in rows:
+        rows = session.connection().execute(frozen(session, number, None, *columns).execution_options(yield_per=5000))
+        for pair_id, fingerprint, stored in rows:
             messages = [{"role": turn["role"], "content": turn["content"]} for turn in orjson.loads(stored)]
             if text.fingerprint(messages) != fingerprint:
                 altered.append(pair_id)
-            ids.append(pair_id)
-            line_ids.append(line_id)
-            sides.append(SPLITS.index(split))
             prints.extend(bytes.fromhex(fingerprint))
             is_first = all(turn["role"] == "system" for turn in messages[:-2])
             yield messages[-2]["content"], messages[-1]["content"], is_first
 
-    def take(places: Sequence[int]) -> list[str]:
-        wanted = [line_ids[place] for place in places]
+    def take(some: Sequence[int]) -> list[str]:
+        wanted = line_ids[list(some)].tolist()
         found: dict[int, str] = {}
         for start in range(0, len(wanted), 500):
-            some = sa.select(Line.id, sa.cast(Line.messages, sa.Text)).where(Line.id.in_(wanted[start : start + 500]))
-            for line_id, stored in session.connection().execute(some):
+            lines = sa.select(Line.id, sa.cast(Line.messages, sa.Text)).where(Line.id.in_(wanted[start : start + 500]))
+            for line_id, stored in session.connection().execute(lines):
                 *_, question, answer = orjson.loads(stored)
                 found[line_id] = f"{question['content']}\n{answer['content']}"
         return [found[line_id] for line_id in wanted]
 
-    # The sides are known only when all was read, and are asked for then.
-    found = prove(texts(), Late(sides, total), take, on_progress)
-    near, equal = ([(ids[one], ids[other]) for one, other in some] for some in (found.near, found.equal))
-    whole = digest_of(np.array(sides), np.frombuffer(bytes(prints), np.uint8).reshape(-1, 32))
-    return Checked(len(ids), list(altered), whole == version.fingerprint, near, equal, found.complete)
-
-
-class Late:
-    """The sides of lines that are still being read."""
-
-    def __init__(self, sides: array[int], total: int) -> None:
-        self.sides, self.total = sides, total
-
-    def __len__(self) -> int:
-        return self.total
-
-    def __getitem__(self, places: Any) -> Any:
-        import numpy as np
-
-        return np.array(self.sides, np.int8)[places]
+    found = prove(texts(), sides, take, on_progress, SAMPLE)
+    near, equal = ([(int(ids[one]), int(ids[other])) for one, other in some] for some in (found.near, found.equal))
+    whole = digest_of(sides, np.frombuffer(bytes(prints), np.uint8).reshape(-1, 32)) == version.fingerprint
+    return Checked(len(ids), altered, whole, near, equal, found.complete, found.held_out, found.counted)
 
 
 def required(checked: Checked, number: int) -> Checked:

@@ -29,6 +29,8 @@ def told(version: Version, report: dict[str, Any]) -> Iterator[str]:
         f"Proved by a second look at {proved['compared']:,} lines: none of the {groups}, is on two sides, and there is "
         f"no near-duplicate (Jaccard {proved['threshold']:g}) and no equal question across."
     )
+    if by_count := counted(proved.get("held_out", 0), proved.get("counted", 0)):
+        yield by_count
     if not proved["complete"]:
         yield "So many lines say nearly the same that not every two of them were compared. Remove duplicates first."
     if report["is_crowded"]:
@@ -49,6 +51,21 @@ def told(version: Version, report: dict[str, Any]) -> Iterator[str]:
     for file in report["kept_out"]:
         who = f": {listed(file['pairs'], file['number'])}" if file["number"] else ""
         yield f"{file['number']:,} {'pair asks' if file['number'] == 1 else 'pairs ask'} what {file['file']} asks{who}."
+
+
+def counted(held_out: int, number: int) -> str:
+    """Return how many lines were compared by counting, in a sentence; nothing where none was."""
+    if not number:
+        return ""
+    if number == held_out:
+        return (
+            f"Each of the {held_out:,} held-out lines was also compared with every line by counting alone, "
+            "which misses nothing."
+        )
+    return (
+        f"Of the {held_out:,} held-out lines {number:,}, taken by chance, were also compared with every line by "
+        "counting alone, which misses nothing."
+    )
 
 
 def listed(ids: list[int], number: int) -> str:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import secrets
 import shlex
+import shutil
 import tempfile
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
@@ -12,6 +17,7 @@ from typing import IO, Any
 import flask
 from flask import g, request
 from sqlalchemy.orm import Session
+from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Response
 
@@ -21,6 +27,8 @@ from curator.models import Changeset
 from curator.search import Selection
 
 LARGEST = 2**63 - 1  # of the numbers that a database can hold
+KEPT_SECONDS = 24 * 3600  # an upload that nobody came back to is removed after a day
+NAME_BYTES = 200  # file systems take 255
 
 
 def session() -> Session:
@@ -184,3 +192,29 @@ def attached(file: IO[bytes], name: str) -> Response:
 def home() -> Path:
     """Return CURATOR_HOME."""
     return Path(flask.current_app.config["CURATOR_HOME"])
+
+
+def uploads() -> Path:
+    """Return where uploads wait."""
+    return home() / "uploads"
+
+
+def keep(file: FileStorage) -> Path:
+    """Store an upload in a folder whose name nobody can guess; uploads older than a day are removed."""
+    uploads().mkdir(parents=True, exist_ok=True, mode=0o700)
+    for old in uploads().iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - old.stat().st_mtime > KEPT_SECONDS:
+                shutil.rmtree(old, ignore_errors=True)
+    place = uploads() / secrets.token_urlsafe(16)
+    place.mkdir(mode=0o700)
+    path = place / safe_name(file.filename or "")
+    with contextlib.closing(file):
+        file.save(path)
+    return path
+
+
+def safe_name(name: str) -> str:
+    """Return the name of an upload without folders, control characters and excess; its end is kept."""
+    last = re.sub(r"[\x00-\x1f\x7f]", "", re.split(r"[/\\]", name)[-1]).strip(". ") or "upload"
+    return last.encode("utf-8", "replace")[-NAME_BYTES:].decode("utf-8", "ignore")

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import re
-import secrets
 import shutil
 import tempfile
-import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, current_app, render_template, request, url_for
-from werkzeug.datastructures import FileStorage
 from werkzeug.wrappers import Response
 
 from curator import formats, imports, jobs, pairs
@@ -23,8 +19,6 @@ from curator.errors import NotFound, UserError
 from curator.views import door
 
 bp = Blueprint("imports", __name__, url_prefix="/import")
-KEPT_SECONDS = 24 * 3600  # an upload that nobody came back to is removed after a day
-NAME_BYTES = 200  # file systems take 255
 LARGE_BYTES = 2**20
 PACKED_TIMES = 6  # how much smaller a compressed file commonly is
 # Of the form, as in the address.
@@ -44,7 +38,7 @@ def upload() -> Response:
     file = request.files.get("file")
     if file is None or not file.filename:
         raise UserError("No file came with the form. Choose one, then press Look at it.")
-    token = keep(file)
+    token = door.keep(file).parent.name
     return door.go(url_for("imports.preview", token=token, into=door.dataset() or pairs.DEFAULT_DATASET))
 
 
@@ -176,35 +170,9 @@ def rejects_name(path: Path, kind: str) -> str:
     return f"{path.stem}-rejects.{'jsonl' if kind.startswith('JSON') else 'csv'}"
 
 
-def folder() -> Path:
-    """Return where uploads wait."""
-    return Path(current_app.config["CURATOR_HOME"]) / "uploads"
-
-
-def keep(file: FileStorage) -> str:
-    """Store an upload under a token that nobody can guess; uploads older than a day are removed."""
-    folder().mkdir(parents=True, exist_ok=True, mode=0o700)
-    for old in folder().iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - old.stat().st_mtime > KEPT_SECONDS:
-                shutil.rmtree(old, ignore_errors=True)
-    token = secrets.token_urlsafe(16)
-    place = folder() / token
-    place.mkdir(mode=0o700)
-    with contextlib.closing(file):
-        file.save(place / safe_name(file.filename or ""))
-    return token
-
-
-def safe_name(name: str) -> str:
-    """Return the name of an upload without folders, control characters and excess; its end is kept."""
-    last = re.sub(r"[\x00-\x1f\x7f]", "", re.split(r"[/\\]", name)[-1]).strip(". ") or "upload"
-    return last.encode("utf-8", "replace")[-NAME_BYTES:].decode("utf-8", "ignore")
-
-
 def uploaded(token: str) -> Path:
     """Return the file of a token. Raises NotFound where it was imported, discarded or never there."""
-    place = folder() / token
+    place = door.uploads() / token
     if re.fullmatch(r"[A-Za-z0-9_-]{22}", token) and place.is_dir():
         for path in place.iterdir():
             if path.is_file():

@@ -43,7 +43,7 @@ def bring() -> Response:
 
 @bp.get("/<int:run_id>")
 def show(run_id: int) -> str:
-    """Show one run: how its loss fell, base beside tuned in numbers, and their answers side by side."""
+    """Show one run: how its loss fell, base beside tuned, their answers, and what differs from another run."""
     run = runs.get(door.session(), run_id)
     sides = runs.pairs_of_samples(run)
     rated, total = reviews.progress(door.session(), door.who(), run_id)
@@ -56,7 +56,8 @@ def show(run_id: int) -> str:
         number=len(sides),
         unrated=total - rated,
         tally=reviews.tally(door.session(), run_id),
-        since=lineage.since_previous(door.session(), run),
+        since=lineage.since(door.session(), run, door.integer("beside")),
+        others=lineage.others(door.session(), run),
     )
 
 

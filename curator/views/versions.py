@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from typing import Any
 
 from flask import Blueprint, current_app, render_template, request, url_for
@@ -18,6 +20,7 @@ bp = Blueprint("versions", __name__, url_prefix="/versions")
 SHOWN = 3  # lines of each split
 NAMED = ("name", "note", "group_by", "stratify", "license", "language")
 LARGE = 5_000  # pairs: more take longer than a page may, and are frozen by a job
+LARGE_BYTES = 2**20  # of the files that are kept out
 
 
 @bp.get("/")
@@ -44,12 +47,19 @@ def freeze() -> Response:
         "seed": door.integer("seed", 1) or 0,
         **{name: request.form.get(name, "").strip() for name in NAMED},
     }
-    if exports.count(door.session(), selection).lines > LARGE:
+    versions.checked_shares(asked["shares"])  # before a file is kept for it
+    files = [door.keep(file) for file in request.files.getlist("keep_out") if file.filename]
+    is_large = exports.count(door.session(), selection).lines > LARGE
+    if is_large or sum(file.stat().st_size for file in files) > LARGE_BYTES:
         job = jobs.start(
-            current_app, "freeze", door.who(), "Freeze a version", selection=selection.to_args(), asked=asked
+            current_app, "freeze", door.who(), "Freeze a version", selection=selection.to_args(), asked=asked,
+            keep_out=[str(file) for file in files],
         )  # fmt: skip
         return door.go(url_for("jobs.show", job_id=job.id))
-    version, is_new = versions.freeze(door.session(), selection, by=door.who(), **asked)
+    with contextlib.ExitStack() as after:
+        for file in files:
+            after.callback(shutil.rmtree, file.parent, ignore_errors=True)
+        version, is_new = versions.freeze(door.session(), selection, by=door.who(), keep_out=files, **asked)
     said = f"Froze version {version.id}: {door.plural(sum(version.counts.values()), 'line')}."
     door.tell(said if is_new else f"Nothing differs from version {version.id}, so there is no new one.")
     return door.go(url_for("versions.show", number=version.id))
@@ -65,6 +75,7 @@ def show(number: int) -> str:
         total=sum(version.counts.values()),
         changed=versions.changed_since(door.session(), version),
         sentences=versions.sentences(version),
+        kept_out=versions.kept_out(door.session(), version),
         others=[one for one in versions.all(door.session()) if one.id != number],
         lines={side: versions.sample_lines(door.session(), number, side, SHOWN) for side in SPLITS},
         formats={name: each.about for name, each in FORMATS.items() if name != PREFERENCE},
