@@ -28,8 +28,9 @@ NOUNS, DOORS = CURATOR[2], CURATOR[4]
 UPWARDS = {("curator.cli.door", "curator")}
 TRAINER = (
     ("trainer",),
-    ("config", "hub"),
-    ("dataset", "model", "base", "record"),
+    ("config", "hub", "rates", "machine"),
+    ("dataset", "model", "base", "record", "tokenizer", "architecture", "memory"),
+    ("plan",),
     ("run", "preference", "evaluate", "sample", "embed"),
     ("__main__",),
 )

@@ -1,4 +1,4 @@
-"""The command line: python -m trainer run | base | embed. Translates only; torch comes where it is needed."""
+"""The command line: python -m trainer run | plan | base | embed. Translates only; torch comes where it is needed."""
 
 from __future__ import annotations
 
@@ -29,6 +29,16 @@ Measures base and tuned on the test lines and lets both answer the same prompts.
 Each option is also a key of {CONFIG_FILE} in the current folder, such as: learning_rate = 2e-4
 """
 
+PLAN_HELP = f"""\
+Say what a run would do, and what speaks against it: faults of the data with their lines, what is trained and what is
+left out, the chat template, memory, time and disk on this machine. Nothing is trained and no weight is read.
+The options are those of run, and keys of {CONFIG_FILE}. The exit code is 1 where the run could not be done so.
+
+  python -m trainer plan exports/library/
+  python -m trainer plan exports/library/ --base mistralai/Mistral-7B-Instruct-v0.3 --quantisation none
+  python -m trainer plan exports/library/ --show 17
+"""
+
 EMBED_HELP = """\
 Turn texts into vectors, so that texts that say the same in other words are found.
 TEXTS is JSON lines: {"id": 1, "text": "How long can I keep a book?"}. Beside the vectors a .json says
@@ -57,15 +67,21 @@ def make_parser() -> argparse.ArgumentParser:
         # Texts are checked with the file's values in one place, so nothing is converted or defaulted here.
         argument_default=argparse.SUPPRESS,
     )
-    run.add_argument("data", nargs="?", metavar="DATA", help=help_of("data"))
-    run.add_argument("--config", metavar="FILE", type=Path, help=f"read options from here, not from {CONFIG_FILE}")
-    for each in fields(RunConfig)[1:]:
-        flags = (["-o"] if each.name == "output" else []) + [f"--{each.name.replace('_', '-')}"]
-        if option_type(each.name) is bool:
-            run.add_argument(*flags, dest=each.name, action="store_true", default=argparse.SUPPRESS,
-                             help=help_of(each.name))  # fmt: skip
-        else:
-            run.add_argument(*flags, dest=each.name, metavar=each.name.upper(), help=help_of(each.name))
+    add_options(run)
+    plan = commands.add_parser(
+        "plan",
+        help="say what a run would do, and whether this machine can",
+        description=PLAN_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+    )
+    plan.add_argument(
+        "--show",
+        metavar="LINE",
+        help="show line LINE of the data, or FILE:LINE, token by token; -: a line from standard input",
+    )
+    plan.add_argument("--json", action="store_true", help="print everything as JSON, with all lines named")
+    add_options(plan)
     commands.add_parser(
         "base",
         help="make the built-in base if it is not there yet, and print its folder",
@@ -86,6 +102,19 @@ def make_parser() -> argparse.ArgumentParser:
     embed.add_argument("--batch-size", type=batch_size, metavar="N", help="texts embedded at once (default: 32)")
     embed.add_argument("--device", help="auto, cpu, cuda or mps (default: auto, the GPU where there is one)")
     return parser
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Let a command take the options of a run, and the file to read them from."""
+    parser.add_argument("data", nargs="?", metavar="DATA", help=help_of("data"))
+    parser.add_argument("--config", metavar="FILE", type=Path, help=f"read options from here, not from {CONFIG_FILE}")
+    for each in fields(RunConfig)[1:]:
+        flags = (["-o"] if each.name == "output" else []) + [f"--{each.name.replace('_', '-')}"]
+        if option_type(each.name) is bool:
+            parser.add_argument(*flags, dest=each.name, action="store_true", default=argparse.SUPPRESS,
+                                help=help_of(each.name))  # fmt: skip
+        else:
+            parser.add_argument(*flags, dest=each.name, metavar=each.name.upper(), help=help_of(each.name))
 
 
 def batch_size(text: str) -> int:
@@ -127,6 +156,34 @@ def run(arguments: dict[str, Any]) -> None:
     print_results(run_once(config).folder)
 
 
+def plan(arguments: dict[str, Any]) -> None:
+    wants_json = arguments.pop("json", False)
+    place = arguments.pop("show", None)
+    config = make_config(arguments, arguments.pop("config", None))
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # here nothing else wants the cores
+    prepare_environment()
+    from trainer.plan import make, show
+
+    if place is not None:
+        view, renderer = show(config, place)
+        print_view(view, renderer, as_json=wants_json)
+        return
+    made = make(config)
+    print(json.dumps(made.as_json(), ensure_ascii=False, indent=2) if wants_json else "\n".join(made.lines()))
+    if made.stops:
+        sys.stdout.flush()
+        raise UserError(made.stops[0].words)
+
+
+def print_view(view: Any, renderer: Any, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(view.as_json() | {"notes": renderer.notes}, ensure_ascii=False, indent=2))
+        return
+    print(view.in_words(colour=sys.stdout.isatty() and not os.environ.get("NO_COLOR")))
+    for note in renderer.notes:
+        print(f"Note: {note}")
+
+
 def print_results(folder: Path) -> None:
     """Print base beside tuned, where the run is kept, and what to do next."""
     from trainer.evaluate import MEASURES
@@ -159,7 +216,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # being ended is being stopped: the record says so
     try:
         arguments = vars(make_parser().parse_args(argv))
-        {"run": run, "base": base, "embed": embed}[arguments.pop("command")](arguments)
+        {"run": run, "plan": plan, "base": base, "embed": embed}[arguments.pop("command")](arguments)
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1

@@ -70,21 +70,29 @@ def sha256(text: str) -> str:
 RECIPE = Recipe()
 
 
+def primer_text() -> str:
+    return "\n\n".join(file.read_text("utf-8").strip() for file in sorted(PRIMER.glob("*.txt")))
+
+
+def folder_of(recipe: Recipe = RECIPE) -> Path:
+    """Return where the built-in base is kept, made or not."""
+    return home() / "base" / sha256(primer_text() + json.dumps(asdict(recipe)) + CHAT_TEMPLATE)[:16]
+
+
 def ensure(recipe: Recipe = RECIPE) -> Path:
     """Return the folder of the built-in base, which is made first where it is not there yet.
 
     It is made in a folder beside and renamed when whole: a kill leaves no half of it, and of two
     programs that make it at once the first one's is kept.
     """
-    text = "\n\n".join(file.read_text("utf-8").strip() for file in sorted(PRIMER.glob("*.txt")))
-    folder = home() / "base" / sha256(text + json.dumps(asdict(recipe)) + CHAT_TEMPLATE)[:16]
+    folder = folder_of(recipe)
     if folder.is_dir():
         return folder
     print("Making the built-in base, a small teaching model, once: about a minute.", file=sys.stderr, flush=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".making-"))
     try:
-        make(text, recipe, staging)
+        make(primer_text(), recipe, staging)
         with contextlib.suppress(OSError):  # another program was quicker, and its base is the same
             staging.rename(folder)
     finally:

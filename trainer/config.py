@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from trainer import UserError
+from trainer import UserError, rates
 
 CONFIG_FILE = "trainer.toml"
 
@@ -188,15 +188,12 @@ def fill_in(
     config: RunConfig, *, weights: int, hidden_size: int, max_tokens: int, longest_answer: int, threads: int
 ) -> FilledConfig:
     """Return `config` with each None found from the base (its weights, its width) and from the data."""
-    is_small = weights < 100e6
-    # Ten times the rate of full fine-tuning, and fifteen times for the short runs of a small base
-    # (Schulman et al., LoRA Without Regret, 2025): 2.9e-4 at 4096 wide, 4.7e-3 at 192.
-    learning_rate = (7.5e-4 if is_small else 5e-4) * (2000 / hidden_size) ** 0.781
+    is_small = weights < rates.SMALL
     # A narrow matrix holds little, and what a small base does not know must fit into the adapter.
     rank = config.rank or (64 if hidden_size < 512 else 16)
     found: dict[str, Any] = {
         "epochs": 12.0 if is_small else 3.0,
-        "learning_rate": float(f"{learning_rate:.2g}"),
+        "learning_rate": rates.prior(hidden_size, weights),
         "rank": rank,
         "alpha": 2 * rank,
         "max_tokens": max_tokens,

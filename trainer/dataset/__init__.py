@@ -4,14 +4,17 @@ from trainer.dataset.reading import (
     SPLITS,
     Example,
     Messages,
+    decode,
     describe,
     export_files,
+    lines_of,
     newest_export,
+    read,
     read_examples,
     read_messages,
     verify,
 )
-from trainer.dataset.rendering import IGNORED, Rendered, Renderer, find_max_tokens, leave_out_long
+from trainer.dataset.rendering import IGNORED, Rendered, Renderer, TokenView, find_max_tokens, leave_out_long
 from trainer.dataset.splitting import normalise, split
 
 __all__ = [
@@ -21,12 +24,16 @@ __all__ = [
     "Messages",
     "Rendered",
     "Renderer",
+    "TokenView",
     "describe",
+    "decode",
     "export_files",
     "find_max_tokens",
     "leave_out_long",
+    "lines_of",
     "newest_export",
     "normalise",
+    "read",
     "read_examples",
     "read_messages",
     "split",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from trainer import UserError
 
 SPLITS = ("train", "validation", "test")
 MOST_FAULTS = 10
+REMEDY = "Mend it, or write the file again with: flask export --jsonl"
 
 Messages = list[dict[str, str]]
 
@@ -119,38 +119,46 @@ def read_examples(path: Path) -> list[Example]:
 
     Raises UserError naming file and line of each fault, up to ten of them.
     """
+    examples, faults = read(path)
+    if faults:
+        more = len(faults) - MOST_FAULTS
+        shown = faults[:MOST_FAULTS] + ([f"and {more} more lines"] if more > 0 else [])
+        raise UserError("\n  ".join([*shown, REMEDY]) if len(shown) > 1 else f"{shown[0]} {REMEDY}")
+    if not any(example.split == "train" for example in examples):
+        raise UserError(f"{path} has no line to train on. Write it again with: flask export --jsonl")
+    return examples
+
+
+def read(path: Path) -> tuple[list[Example], list[str]]:
+    """Return the lines of an export, in order, and what is wrong with the others, each with its file and line."""
     examples: list[Example] = []
     faults: list[str] = []
     for split, file in export_files(path).items():
         for number, line in lines_of(file):
             place = f"{file.name} line {number}"
             try:
-                examples.append(Example(read_messages(line), place, split))
+                examples.append(Example(read_messages(decode(line, number)), place, split))
             except ValueError as fault:
                 faults.append(f"{place} {fault}")
-    if faults:
-        more = len(faults) - MOST_FAULTS
-        shown = faults[:MOST_FAULTS] + ([f"and {more} more lines"] if more > 0 else [])
-        remedy = "Mend it, or write the file again with: flask export --jsonl"
-        raise UserError("\n  ".join([*shown, remedy]) if len(shown) > 1 else f"{shown[0]} {remedy}")
-    if not any(example.split == "train" for example in examples):
-        raise UserError(f"{path} has no line to train on. Write it again with: flask export --jsonl")
-    return examples
+    return examples, faults
 
 
-def lines_of(file: Path) -> Iterator[tuple[int, str]]:
+def lines_of(file: Path) -> Iterator[tuple[int, bytes]]:
     """Yield each line that is not blank, with its number from 1."""
     # Split at \n alone: JSON may hold the other line ends that str.splitlines knows, such as U+2028.
     for number, line in enumerate(file.read_bytes().split(b"\n"), start=1):
-        try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"{file.name} line {number} is not UTF-8 text: byte {error.start + 1} of the line is "
-                f"0x{line[error.start]:02x}. Name a .jsonl file, as flask export --jsonl writes it."
-            ) from None
-        if text:
-            yield number, text
+        if line.strip():
+            yield number, line
+
+
+def decode(line: bytes, number: int) -> str:
+    """Return the text of a line. Raises ValueError with the byte that is no text."""
+    try:
+        return line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"is not UTF-8 text: byte {error.start + 1} of the line is 0x{line[error.start]:02x}."
+        ) from None
 
 
 def read_messages(line: str) -> Messages:
@@ -198,5 +206,7 @@ def check_message(message: Any, number: int) -> None:
     content = message.get("content")
     if not isinstance(content, str) or not content.strip():
         raise ValueError(f"has no text in message {number}, of the {message['role']}.")
-    if any(unicodedata.category(character) == "Cs" for character in content):
-        raise ValueError(f"holds half of a surrogate pair, which is no character, in message {number}.")
+    try:
+        content.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"holds half of a surrogate pair, which is no character, in message {number}.") from None

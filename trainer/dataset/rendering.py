@@ -1,20 +1,24 @@
 """Examples in, token ids and labels out. Knows tokenizers and chat templates; knows no file and no torch.
 
-What is trained is decided here by construction: a line is rendered once without its answer and once
-with it, the two parts are tokenised apart, and only the second part, through its end token, has labels.
+What is trained is decided here by construction: a line is rendered once without its answer and once with
+it, and what the second has more than the first, in token ids and through the end token, has labels.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from trainer import UserError
 from trainer.dataset.reading import Example, Messages
 
 IGNORED = -100  # the label of a token that is read but not trained, as torch's cross entropy has it
+BATCH = 1000  # lines tokenised at once, which keeps all cores busy and little in memory
 
 # For a base without a chat template. A question that holds such a heading itself does no harm: the
 # boundary is kept in token ids, never looked for in text.
@@ -25,6 +29,90 @@ PLAIN_TEMPLATE = (
     "{% else %}{{ '### Answer:\n' + message['content'] + eos_token + '\n\n' }}{% endif %}"
     "{% endfor %}{% if add_generation_prompt %}{{ '### Answer:\n' }}{% endif %}"
 )
+
+# Read and learnt from are different things: "read" tokens have no label; "over" is past the longest line allowed.
+State = Literal["read", "trained", "end", "over"]
+
+
+COLOURS: dict[State, tuple[str, str]] = {
+    "read": ("\x1b[2m", "\x1b[0m"),
+    "trained": ("\x1b[32m", "\x1b[0m"),
+    "end": ("\x1b[1;30;42m", "\x1b[0m"),
+    "over": ("\x1b[31m", "\x1b[0m"),
+}
+MARKS: dict[State, tuple[str, str]] = {
+    "read": ("", ""),
+    "trained": ("\u27e6", "\u27e7"),
+    "end": ("\u27e6END ", "\u27e7"),
+    "over": ("\u27e6OVER ", "\u27e7"),
+}
+LEGEND = {
+    True: "Dim is read, \x1b[32mgreen is trained\x1b[0m, \x1b[1;30;42mmarked is the end token\x1b[0m.",
+    False: "\u27e6Between such brackets\u27e7 is trained, all else is read. \u2502 parts tokens.",
+}
+
+
+def visible(text: str) -> str:
+    """Return the text of a token with what a terminal would obey or not show written out."""
+    out = []
+    for character in text:
+        if character == "\n":
+            out.append("\u21b5\n")
+        elif unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp"):
+            out.append(f"<U+{ord(character):04X}>")
+        else:
+            out.append(character)
+    return "".join(out)
+
+
+class Token(NamedTuple):
+    """One token of a line as it would be trained; of a character made of several tokens the first has the text."""
+
+    id: int
+    text: str
+    state: State
+
+
+@dataclass(frozen=True)
+class TokenView:
+    """One line, token by token."""
+
+    place: str
+    tokens: list[Token]
+
+    max_tokens: int
+
+    def count(self, state: State) -> int:
+        return sum(token.state == state for token in self.tokens)
+
+    def summary(self) -> str:
+        """Return the counts as a sentence."""
+        over = self.count("over")
+        words = f"{len(self.tokens)} tokens: {self.count('read')} read, {self.count('trained')} trained"
+        words += ", then the end token, trained too." if self.count("end") else "."
+        if over:
+            words += f" {over} are past the longest line allowed, {self.max_tokens}: the line is left out whole."
+        return words
+
+    def in_words(self, *, colour: bool) -> str:
+        """Return the line for a terminal: trained parts in colour, or between marks where there is none."""
+        parts = [f"{self.place}: {self.summary()}", LEGEND[colour], ""]
+        text = ""
+        for state, group in itertools.groupby(self.tokens, key=lambda token: token.state):
+            # A bar parts tokens, so that nothing has to be guessed from spaces.
+            tokens = "\u2502".join(visible(token.text) for token in group)
+            opens, closes = (COLOURS if colour else MARKS)[state]
+            text += f"{opens}{tokens}{closes}"
+        return "\n".join([*parts, text])
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "place": self.place,
+            "summary": self.summary(),
+            "max_tokens": self.max_tokens,
+            "counts": {state: self.count(state) for state in ("read", "trained", "end", "over")},
+            "tokens": [token._asdict() for token in self.tokens],
+        }
 
 
 @dataclass(frozen=True)
@@ -37,35 +125,59 @@ class Rendered:
 
     @property
     def answer_tokens(self) -> int:
-        return sum(label != IGNORED for label in self.labels)
+        return len(self.labels) - self.labels.count(IGNORED)
 
 
 class Renderer:
     """A tokenizer and its chat template: turns examples into ids and labels, and prompts into ids.
 
-    Where the tokenizer has no template it is given PLAIN_TEMPLATE; `notes` says such things in words.
+    The tokenizer is one of transformers, or trainer.tokenizer's. Where it has no template it is given
+    PLAIN_TEMPLATE; `notes` says such things in words.
     """
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
+        self.backend: Any = getattr(tokenizer, "backend_tokenizer", None)
         self.notes: list[str] = []
+        if self.backend is None:
+            raise UserError("The tokenizer of this base is of a kind too old to be used. Choose another base.")
         if tokenizer.eos_token is None:
             raise UserError("The tokenizer of this base has no end token, so no answer could ever end.")
-        if tokenizer.chat_template is None:
-            starts = tokenizer.bos_token_id is not None and tokenizer("a").input_ids[0] == tokenizer.bos_token_id
-            tokenizer.chat_template = ("{{ bos_token }}" if starts else "") + PLAIN_TEMPLATE
+        self.backend.no_truncation()
+        self.backend.no_padding()
+        self.has_own_template = tokenizer.chat_template is not None
+        if not self.has_own_template:
+            has_start = tokenizer.bos_token_id is not None and self.backend.encode("a").ids[:1] == [
+                tokenizer.bos_token_id
+            ]
+            tokenizer.chat_template = ("{{ bos_token }}" if has_start else "") + PLAIN_TEMPLATE
             self.notes.append("The base has no chat template: a plain one (### Question, ### Answer) is saved with it.")
+        special = {id: token.content for id, token in self.backend.get_added_tokens_decoder().items() if token.special}
+        special[tokenizer.eos_token_id] = tokenizer.eos_token
+        self.control_tokens = re.compile("|".join(map(re.escape, special.values())))
         self.folds_system = not self.shows_system()
-        self.opening, self.closing = self.find_frame()
+        self.asking, self.opening, self.closing = self.find_frame()
         # What stands behind the end token, a line end for most, is never trained: nobody asks for it.
-        special = set(tokenizer.all_special_ids)
-        self.end_token = next((t for t in self.ids(self.closing) if t in special), tokenizer.eos_token_id)
+        # What stands before it, a space for some, is.
+        end = self.control_tokens.search(self.closing)
+        self.ending = self.closing[: end.end()] if end else tokenizer.eos_token
+        self.end_token = next((id for id, text in special.items() if end and text == end[0]), tokenizer.eos_token_id)
+        # The last control token of each prompt and what follows it; nothing where a token could reach over that.
+        strips = {token.content for token in self.backend.get_added_tokens_decoder().values() if token.lstrip}
+        starts = [match.start() for match in self.control_tokens.finditer(self.asking) if match[0] not in strips]
+        self.asking = self.asking[starts[-1] :] if starts else ""
+        self.asking_ids = self.ids(self.asking)
 
     def text(self, messages: Messages, *, prompt: bool) -> str:
         return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt)
 
     def ids(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False).input_ids
+        return self.backend.encode(text, add_special_tokens=False).ids
+
+    def ids_within(self, text: str) -> list[int]:
+        """Return the ids of a text that stands within another, where no space is put before its first word."""
+        lead, whole = self.ids("\n"), self.ids("\n" + text)
+        return whole[len(lead) :] if whole[: len(lead)] == lead else self.ids(text)
 
     def shows_system(self) -> bool:
         """Return whether the template lets a system message through; some refuse it, some drop it."""
@@ -75,13 +187,25 @@ class Renderer:
         except Exception:  # a template may raise whatever its author chose
             return False
 
-    def find_frame(self) -> tuple[str, str]:
-        """Return what the template writes between a prompt and its answer, and after the answer."""
+    def find_frame(self) -> tuple[str, str, str]:
+        """Return what the template writes after a question, between a prompt and its answer, and after the answer.
+
+        Raises UserError where it cannot write a question and an answer.
+        """
         question = {"role": "user", "content": "the-question"}
-        prompt = self.text([question], prompt=True)
-        whole = self.text([question, {"role": "assistant", "content": "the-answer"}], prompt=False)
+        try:
+            prompt = self.text([question], prompt=True)
+            whole = self.text([question, {"role": "assistant", "content": "the-answer"}], prompt=False)
+        except UserError:
+            raise
+        except Exception as error:  # a template may raise whatever its author chose
+            raise UserError(
+                f"The chat template of the base cannot write a question and its answer: {error}. Choose another base."
+            ) from error
+        if "the-question" not in prompt or "the-answer" not in whole:
+            raise UserError("The chat template of the base drops questions or answers. Choose another base.")
         opening, _, closing = whole.removeprefix(prompt).partition("the-answer")
-        return (opening if whole.startswith(prompt) else ""), closing
+        return prompt.rpartition("the-question")[2], (opening if whole.startswith(prompt) else ""), closing
 
     def fold_system(self, messages: Messages) -> Messages:
         """Return the messages with the system message, where the template has no place for it, in the first turn."""
@@ -97,8 +221,11 @@ class Renderer:
         """Return the ids after which the model is to answer."""
         return self.ids(self.text(self.fold_system(prompt), prompt=True))
 
-    def render(self, example: Example) -> Rendered:
-        """Return the ids and labels of one example; raises UserError where the template refuses it."""
+    def parts(self, example: Example) -> tuple[str, str]:
+        """Return what is read of one example and what is trained, as text; the second ends with the end token.
+
+        Raises UserError where the template refuses the example.
+        """
         messages = self.fold_system(example.messages)
         try:
             prompt = self.text(messages[:-1], prompt=True)
@@ -112,28 +239,97 @@ class Renderer:
             answer = whole[len(prompt) : len(whole) - len(self.closing)]
         else:  # a template that writes the last turn otherwise when more follows
             answer = self.opening + example.answer
-        prompt_ids, answer_ids = self.ids(prompt), [*self.ids(answer), self.end_token]
-        return Rendered(example, input_ids=prompt_ids + answer_ids, labels=[IGNORED] * len(prompt_ids) + answer_ids)
+        return prompt, answer + self.ending
+
+    def render(self, example: Example) -> Rendered:
+        """Return the ids and labels of one example; raises UserError where the template refuses it."""
+        return self.render_batch([example])[0]
+
+    def render_batch(self, examples: Sequence[Example]) -> list[Rendered]:
+        """Return the ids and labels of examples, tokenised together; raises UserError as `parts` does."""
+        firsts, seconds, answers = [], [], []
+        for example in examples:
+            prompt, answer = self.parts(example)
+            # What stands before a control token never joins what stands after it, so it is tokenised once.
+            is_cut = bool(self.asking) and prompt.endswith(self.asking)
+            firsts.append(prompt[: -len(self.asking)] if is_cut else prompt)
+            seconds.append((self.asking if is_cut else prompt) + answer)
+            answers.append((answer, is_cut))
+        encoded = [each.ids for each in self.backend.encode_batch_fast(firsts + seconds, add_special_tokens=False)]
+        lines = []
+        for example, first, second, (answer, is_cut) in zip(
+            examples, encoded[: len(examples)], encoded[len(examples) :], answers, strict=True
+        ):
+            head, prompt_ids = (first, self.asking_ids) if is_cut else ([], first)
+            lines.append(self.label(example, head, prompt_ids, second, answer))
+        return lines
+
+    def label(self, example: Example, head: list[int], prompt: list[int], whole: list[int], answer: str) -> Rendered:
+        """Return an example from the ids of its prompt, of which `head` was taken off, and from those of all of it.
+
+        The prompt must be the ids that will be asked with. Where a token would reach over its end, as in
+        an answer that begins with a space, the answer is tokenised on its own instead.
+        """
+        trained = whole[len(prompt) :] if whole[: len(prompt)] == prompt else self.ids_within(answer)
+        if trained[-1:] != [self.end_token]:
+            trained = [*trained, self.end_token]
+        read = head + prompt
+        return Rendered(example, input_ids=read + trained, labels=[IGNORED] * len(read) + trained)
+
+    def view(self, example: Example, max_tokens: int) -> TokenView:
+        """Return one example token by token, those past `max_tokens` marked; raises UserError as `parts` does."""
+        rendered = self.render(example)
+        texts = self.texts(rendered.input_ids)
+        last = len(texts) - 1
+        tokens = []
+        for number, (id, label, text) in enumerate(zip(rendered.input_ids, rendered.labels, texts, strict=True)):
+            state: State = "read" if label == IGNORED else "end" if number == last else "trained"
+            tokens.append(Token(id, text, "over" if number >= max_tokens else state))
+        return TokenView(example.place, tokens, max_tokens)
+
+    def texts(self, ids: list[int]) -> list[str]:
+        """Return what each id adds to the text of those before it; nothing where a character is not whole yet."""
+        texts, start, known = [], 0, ""
+        for number in range(1, len(ids) + 1):
+            # Decoded with a few before it, since some tokenizers write no space before a first word.
+            text = self.backend.decode(ids[start:number], skip_special_tokens=False)
+            if text.endswith("\N{REPLACEMENT CHARACTER}") and number < len(ids) and number - start < 40:
+                texts.append("")
+                continue
+            token = self.backend.id_to_token(ids[number - 1])
+            texts.append(text[len(known) :] if text.startswith(known) else str(token))
+            if number - start >= 16:
+                start = number - 4
+                text = self.backend.decode(ids[start:number], skip_special_tokens=False)
+            known = text
+        return texts
 
     def control_token(self, example: Example) -> str | None:
         """Return a special token of the tokenizer that stands in the text, where it would act as one."""
-        texts = [message["content"] for message in example.messages]
-        return next((t for t in self.tokenizer.all_special_tokens if any(t in text for text in texts)), None)
+        for message in example.messages:
+            if found := self.control_tokens.search(message["content"]):
+                return found[0]
+        return None
 
     def render_all(self, examples: Iterable[Example]) -> tuple[list[Rendered], list[str]]:
         """Return the examples rendered, and those that no model could learn from, each with the reason."""
-        rendered, left_out = [], []
+        clean, left_out = [], []
         for example in examples:
             if token := self.control_token(example):
                 left_out.append(f"{example.place} holds {token}, a control token of the base")
             else:
-                rendered.append(self.render(example))
+                clean.append(example)
+        rendered: list[Rendered] = []
+        for start in range(0, len(clean), BATCH):
+            rendered += self.render_batch(clean[start : start + BATCH])
         return rendered, left_out
 
 
 def find_max_tokens(lengths: Iterable[int], model_limit: int) -> int:
     """Return a limit that 99.5 % of the lines keep, rounded up to a multiple of 32, as far as the model goes."""
     ordered = sorted(lengths)
+    if not ordered:
+        raise UserError("No line is left to train on: each holds a control token of the base.")
     kept = ordered[math.ceil(0.995 * len(ordered)) - 1]
     return min(32 * math.ceil(kept / 32), model_limit)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections import defaultdict
 from dataclasses import replace
 
 from trainer import UserError
 from trainer.dataset.reading import Example
+
+WORDS = re.compile(r"[^\W_]+")
 
 
 def split(examples: list[Example], validation: float, test: float, seed: int) -> list[Example]:
@@ -44,4 +47,4 @@ def split(examples: list[Example], validation: float, test: float, seed: int) ->
 def normalise(text: str) -> str:
     """Return the letters and digits of a text in one case, words parted by one space."""
     folded = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join("".join(c if c.isalnum() else " " for c in folded).split()) or folded
+    return " ".join(WORDS.findall(folded)) or folded

@@ -1,0 +1,84 @@
+"""How much memory, time and disk a run takes: each number by a formula, with its parts. Pure arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from trainer.architecture import Architecture
+
+NF4_BITS = 4.127  # a weight, its share of the scales and of the scales' scales included
+ADAM = 4 + 4 + 8  # bytes a trained weight: itself, its gradient and Adam's two means, all in float32
+FIXED = {"cpu": 1.1e9, "cuda": 0.6e9}  # the libraries, or CUDA's context, and workspaces
+# Bytes that each layer keeps of each token for the way back, times the width; half of it in float32 is as much again.
+KEPT = 34
+KEPT_CHECKPOINTED = 2
+LOGITS = 10  # bytes for each entry of the vocabulary and trained token: bfloat16, float32 and its gradient
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes at the peak of a training step, by part."""
+
+    weights: float
+    adapters: float  # or, where all weights are trained, their gradients and means
+    activations: float
+    logits: float
+    fixed: float
+    checkpointed: bool
+
+    @property
+    def total(self) -> float:
+        return self.weights + self.adapters + self.activations + self.logits + self.fixed
+
+    def as_json(self) -> dict[str, Any]:
+        return {name: round(value) if name != "checkpointed" else value for name, value in asdict(self).items()} | {
+            "total": round(self.total)
+        }
+
+
+def estimate(
+    base: Architecture,
+    *,
+    quantisation: str,
+    rank: int | None,
+    tokens: int,
+    trained_tokens: int,
+    dtype: str,
+    checkpointed: bool,
+    device: str,
+) -> Memory:
+    """Return the memory of a step that works through `tokens` at once, `trained_tokens` of them with labels.
+
+    `rank` is the adapter's, None where all weights are trained. `dtype` is what is computed in.
+    """
+    size = 2 if dtype == "bfloat16" else 4
+    width = size / 2 * base.hidden_size * tokens
+    if rank is None:
+        weights, trained = 4.0 * base.weights, (ADAM - 4.0) * base.weights
+    else:
+        linear = {"nf4": NF4_BITS / 8, "int8": 1.0}.get(quantisation, float(size))
+        weights = linear * base.linear_weights + size * base.embedding_weights
+        trained = float(ADAM * base.adapter_weights(rank))
+    kept = (KEPT_CHECKPOINTED * base.layers + KEPT if checkpointed else KEPT * base.layers) * width
+    return Memory(weights, trained, kept, float(LOGITS * base.vocabulary * trained_tokens), FIXED[device], checkpointed)
+
+
+def flops_of_a_token(base: Architecture, *, trains_all: bool, checkpointed: bool) -> float:
+    """Return the arithmetic of one trained token: forwards, backwards, and forwards again where it is checkpointed."""
+    return (2 + 2 + 2 * trains_all + 2 * checkpointed) * base.matrix_weights
+
+
+def run_bytes(base: Architecture, rank: int | None) -> int:
+    """Return what a run needs on the disk at its largest: the adapter, and three checkpoints with Adam's means."""
+    trained = base.weights if rank is None else base.adapter_weights(rank)
+    return 4 * trained + 3 * 12 * trained + 50_000_000
+
+
+def in_words(size: float) -> str:
+    """Return bytes as people read them: "24.7 GiB"."""
+    for unit in ("bytes", "KiB", "MiB"):
+        if abs(size) < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1024
+    return f"{size:,.1f} GiB"

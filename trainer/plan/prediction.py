@@ -1,0 +1,111 @@
+"""What a run will take: memory, time and disk. Knows lengths and sizes; knows no text."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer import memory
+from trainer.architecture import Architecture
+from trainer.config import FilledConfig, RunConfig
+from trainer.dataset import SPLITS, Rendered
+from trainer.machine import Machine
+from trainer.memory import Memory
+
+ROOM = 0.95  # the share of the free memory that a run may take: the rest is for what no formula knows
+# Bytes a second between memory and cores, and seconds that a layer costs for being called.
+BANDWIDTH = {"cpu": 20e9, "cuda": 2e12}
+LAYER_SECONDS = {"cpu": 0.001, "cuda": 0.0004}
+PROMPTS_AT_ONCE = 16
+# How often a step writes or reads what it keeps: of narrow bases this is most of the time.
+TOUCHED = 12
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a run will take. Seconds are of the whole run, disk is in bytes."""
+
+    memory: Memory
+    seconds: float
+    tokens_per_second: float
+    speed_from: str  # the folder of an earlier run that was so fast, or "assumed"
+    disk: int
+    steps: int
+
+
+def predict(
+    config: FilledConfig, kept: Sequence[Rendered], sizes: Architecture, machine: Machine, asked: RunConfig
+) -> Prediction:
+    """Return memory, time and disk of a run over these lines."""
+    needed = peak(config, kept, sizes, machine)
+    by_split = {name: [line for line in kept if line.example.split == name] for name in SPLITS}
+    tokens = {name: sum(len(line.input_ids) for line in lines) for name, lines in by_split.items()}
+    steps = math.ceil(config.epochs * math.ceil(len(by_split["train"]) / config.batch_size))
+    arithmetic = memory.flops_of_a_token(sizes, trains_all=False, checkpointed=needed.checkpointed)
+    called = LAYER_SECONDS[machine.kind] * sizes.layers
+    step_tokens = tokens["train"] / max(1, len(by_split["train"])) * config.batch_size / config.accumulation
+    carried = TOUCHED * (needed.activations + needed.logits) / BANDWIDTH[machine.kind]
+    assumed = step_tokens / (step_tokens * arithmetic / machine.speed + carried + 4 * called)
+    earlier = earlier_speed(asked, machine)
+    speed, source = earlier or (assumed, "assumed")
+
+    forward = 2 * sizes.matrix_weights / machine.speed
+    watched = 10 * tokens["validation"] * forward
+    measured = 2 * sum(tokens.values()) * forward
+    answers = 2 * math.ceil(min(config.samples, len(by_split["test"])) / PROMPTS_AT_ONCE)
+    longest = config.max_new_tokens * (needed.weights / BANDWIDTH[machine.kind] + called)
+    seconds = config.epochs * tokens["train"] / speed + watched + measured + answers * longest
+    disk = memory.run_bytes(sizes, config.rank)
+    return Prediction(needed, round(seconds, 1), round(speed, 1), source, disk, steps)
+
+
+def peak(config: FilledConfig, kept: Sequence[Rendered], sizes: Architecture, machine: Machine) -> Memory:
+    """Return the memory of the largest step: the longest lines together, padded to the longest of them.
+
+    What lies between the layers is kept where there is room for it, and computed again where there is not.
+    """
+    longest = sorted((len(line.input_ids) for line in kept if len(line.input_ids) <= config.max_tokens), reverse=True)
+    together = longest[: config.batch_size // config.accumulation] or [config.max_tokens]
+    trained = max(line.answer_tokens for line in kept)
+    made = [
+        memory.estimate(
+            sizes,
+            quantisation=config.quantisation,
+            rank=config.rank,
+            tokens=together[0] * len(together),
+            trained_tokens=min(trained, together[0]) * len(together),
+            dtype=machine.dtype,
+            checkpointed=checkpointed,
+            device=machine.kind,
+        )
+        for checkpointed in (False, True)
+    ]
+    return made[0] if made[0].total <= ROOM * machine.free else made[1]
+
+
+def earlier_speed(asked: RunConfig, machine: Machine) -> tuple[float, str] | None:
+    """Return the tokens a second, and the folder, of the newest run beside this one on the same base and machine."""
+    folder = Path(asked.output).parent if asked.output else Path("runs")
+    records = sorted(folder.glob("*/run.json"), key=lambda file: file.stat().st_mtime, reverse=True)
+    for file in records[:20]:
+        try:
+            record = json.loads(file.read_text("utf-8"))
+            same = record["state"] == "done" and record["base"]["name"] == asked.base
+            same = same and record["config"]["resolved"]["quantisation"] == asked.quantisation
+            if same and record["device"]["name"] == machine.title:
+                last = (file.parent / "metrics.jsonl").read_text("utf-8").splitlines()[-1]
+                return float(json.loads(last)["tokens_per_second"]), str(file.parent)
+        except (OSError, ValueError, KeyError, IndexError, TypeError):
+            continue  # not a record of ours, or not whole
+    return None
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it: "about 3 minutes"."""
+    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= 1.5 * size:
+            return f"about {seconds / size:.0f} {unit}s"
+    return f"about {max(1, seconds):.0f} seconds"
