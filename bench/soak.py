@@ -150,7 +150,10 @@ def import_file(base: str, body: bytes) -> tuple[float, float]:
     if status != 303:
         raise SystemExit(f"The import was refused: {job[:300]}")
     while True:
-        page = call(base + job)[1]
+        status, page = call(base + job)
+        if status == 503:  # it says that the new pairs are read
+            time.sleep(0.2)
+            continue
         state = re.search(r'data-state="(\w+)"', page)
         if state is None or state[1] not in ("waiting", "running"):
             break
