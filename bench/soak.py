@@ -191,7 +191,8 @@ def replay(home: Path, people: list[Person], rows: int) -> list[str]:
             for pair_id, answer in last.items():
                 if session.get_one(Pair, pair_id).answer != answer:
                     wrong.append(f"pair {pair_id} does not say what {person.name} saved last")
-        imported = session.scalar(sa.select(sa.func.max(Changeset.rows)).where(Changeset.action == "imported"))
+        imports_of = sa.select(Changeset.rows).where(Changeset.action == "imported").order_by(Changeset.id.desc())
+        imported = session.scalar(imports_of.limit(1))
         if imported != rows:
             wrong.append(f"{imported} rows were imported of {rows}")
     database.engine(app).dispose()
