@@ -33,7 +33,7 @@ from curator import create_app, database, history, imports
 from curator.models import Changeset, Pair, Revision
 
 OWN, SHARED = 5, 3  # pairs of each person, and of all
-WARM_SECONDS = 2  # of the first saves, for which the server loads what it needs
+ROOT = Path(__file__).parent.parent
 
 
 class Unfollowed(urllib.request.HTTPRedirectHandler):
@@ -114,8 +114,9 @@ def serving(home: Path) -> Iterator[str]:
     environment.pop("DATABASE_URL", None)
     with (home / "server.log").open("w") as log:
         server = subprocess.Popen(
-            [sys.executable, "-m", "flask", "run", "--port", str(port)], env=environment, stdout=log, stderr=log
-        )
+            [sys.executable, "-m", "flask", "run", "--port", str(port)], env=environment, stdout=log, stderr=log,
+            cwd=ROOT,
+        )  # fmt: skip
         try:
             base = f"http://127.0.0.1:{port}"
             for _ in range(300):
@@ -149,7 +150,10 @@ def import_file(base: str, body: bytes) -> tuple[float, float]:
     if status != 303:
         raise SystemExit(f"The import was refused: {job[:300]}")
     while True:
-        page = call(base + job)[1]
+        status, page = call(base + job)
+        if status == 503:  # it says that the new pairs are read
+            time.sleep(0.2)
+            continue
         state = re.search(r'data-state="(\w+)"', page)
         if state is None or state[1] not in ("waiting", "running"):
             break
@@ -187,15 +191,21 @@ def replay(home: Path, people: list[Person], rows: int) -> list[str]:
             for pair_id, answer in last.items():
                 if session.get_one(Pair, pair_id).answer != answer:
                     wrong.append(f"pair {pair_id} does not say what {person.name} saved last")
-        imported = session.scalar(sa.select(sa.func.max(Changeset.rows)).where(Changeset.action == "imported"))
+        imports_of = sa.select(Changeset.rows).where(Changeset.action == "imported").order_by(Changeset.id.desc())
+        imported = session.scalar(imports_of.limit(1))
         if imported != rows:
             wrong.append(f"{imported} rows were imported of {rows}")
     database.engine(app).dispose()
     return wrong
 
 
-def soak(people: int, rows: int, calm_seconds: float = 5, every: float = 1, before: int = 0) -> dict[str, Any]:
-    """Let people save, import meanwhile, and compare. Return the figures."""
+def soak(
+    people: int, rows: int, warm_seconds: float = 2, calm_seconds: float = 5, every: float = 1, before: int = 0
+) -> dict[str, Any]:
+    """Let people save, import meanwhile, and compare. Return the figures.
+
+    The seconds that are warm are not counted: the server loads what it needs for its first saves.
+    """
     with tempfile.TemporaryDirectory() as place:
         home = Path(place)
         app = create_app({"CURATOR_HOME": place, "DATABASE_URL": f"sqlite:///{home / 'curator.db'}"})
@@ -218,7 +228,7 @@ def soak(people: int, rows: int, calm_seconds: float = 5, every: float = 1, befo
             threads = [threading.Thread(target=person.work, args=(until, every)) for person in crowd]
             for thread in threads:
                 thread.start()
-            time.sleep(WARM_SECONDS)
+            time.sleep(warm_seconds)
             warm = time.monotonic()
             time.sleep(calm_seconds)
             load, uploads = os.getloadavg()[0], time.monotonic()

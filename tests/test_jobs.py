@@ -299,9 +299,13 @@ def test_a_save_that_waits_too_long_is_refused_in_a_sentence(home, make_pair):
     app = create_app({"CURATOR_BUSY_TIMEOUT": 0.1})
     with database.open_session(app) as writer, writing(writer):
         client = app.test_client()
-        answer = client.post(f"/pairs/{pair.id}/trash", headers={"Origin": "http://localhost"})
+        ours = {"Origin": "http://localhost"}
+        trash = client.post(f"/pairs/{pair.id}/trash", headers=ours)
+        typed = {"question": "Open?", "answer": "On weekdays.", "revision": 1}
+        save = client.post(f"/pairs/{pair.id}/edit", data=typed, headers=ours)
     database.engine(app).dispose()
-    assert answer.status_code == 503 and "Nothing of yours was saved: try again in a minute" in answer.text
+    assert trash.status_code == save.status_code == 503 and "On weekdays." in save.text
+    assert all("Nothing of yours was saved: try again in a minute" in page.text for page in (trash, save))
 
 
 LARGE = "question,answer\n" + "".join(f"Question {n}?,An answer of some length to number {n}.\n" for n in range(3000))

@@ -26,9 +26,7 @@ from curator.staging import COLUMNS, Stage
 LANDED = 20_000  # rows by one statement, between two looks at whether it is to go on
 INDEXED_AT_ONCE = 5 * LANDED  # rows that FTS5 sorts together: a million are ten pieces, too few to be merged
 PREPARED = 5_000  # rows by one turn: less than a tenth of a second
-PAUSE_SECONDS = (
-    0.05  # between two turns: who waits for his looks again after 25 ms at most, in the first tenth of a second
-)
+PAUSE_SECONDS = 0.02  # between two turns: who waits for his asks again after 10 ms at most
 UNENTERED = "NOT IN (SELECT id FROM pair_text_docsize)"
 UNBORN = "NOT IN (SELECT id FROM main.pair)"
 

@@ -16,12 +16,7 @@ from typing import Any
 
 
 class Died(Exception):
-    """The process ended before its time."""
-
-    def __init__(self, status: int) -> None:
-        is_killed = -status == getattr(signal, "SIGKILL", None)
-        why = "was killed, as happens where memory runs out" if is_killed else f"ended before its time ({status})"
-        super().__init__(f"Its process {why}. Nothing was changed.")
+    """The process ended before its time, or never began; says why in a sentence."""
 
 
 def call(work: Callable[..., Any], *arguments: Any) -> Any:
@@ -35,14 +30,24 @@ def call(work: Callable[..., Any], *arguments: Any) -> Any:
     process = context.Process(target=live, args=(theirs, work, arguments), daemon=True)
     try:
         process.start()
-        theirs.close()
+    except OSError as error:
+        raise Died(f"No process could be started for it: {error.strerror}. Nothing was changed.") from error
+    theirs.close()
+    try:
         return ours.recv()
     except (EOFError, ConnectionError):
         process.join()
-        raise Died(process.exitcode or 0) from None
+        raise Died(f"{ended(process.exitcode)} Nothing was left half-done.") from None
     finally:
         ours.close()
         process.join()
+
+
+def ended(status: int | None) -> str:
+    """Say how a process ended that did not come to its end."""
+    if status == -getattr(signal, "SIGKILL", 0):
+        return "Its process was killed, as happens where memory runs out."
+    return f"Its process ended before its time ({status})."
 
 
 def live(place: Any, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:

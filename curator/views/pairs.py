@@ -10,7 +10,7 @@ from flask import Blueprint, current_app, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from curator import bulk, cleaning, duplicates, exports, history, jobs, lineage, pairs, search, text
-from curator.errors import Conflict, NotFound, UserError
+from curator.errors import Busy, Conflict, NotFound, UserError
 from curator.models import Changeset, Pair
 from curator.search import Selection
 from curator.views import door
@@ -178,7 +178,7 @@ def save(pair_id: int) -> Response | str | tuple[str, int]:
         door.session().rollback()
         pair = pairs.get(door.session(), pair_id)
         theirs = differences(pair, typed) if isinstance(error, Conflict) else None
-        return form(pair, typed, error, theirs), 409 if isinstance(error, Conflict) else 400
+        return form(pair, typed, error, theirs), {Conflict: 409, Busy: 503}.get(type(error), 400)
     restored = " and took it out of the trash" if restore else ""
     told = f"Saved pair {pair_id}{restored}." + likeness(pair) if changeset else f"Pair {pair_id} is as it was."
     door.tell(told, changeset, **as_rule(pair_id, changeset))
