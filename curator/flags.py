@@ -190,11 +190,13 @@ ASKED = re.compile(
 def echo(pair: Texts) -> str:
     """Say that the answer is the question, or begins with all of it and adds next to nothing."""
     question, answer = pair.question, pair.answer
-    if len(answer) < LEAST_ECHO or len(answer) < 0.6 * len(question) or ASKED.search(question[:2000]):
+    if len(answer) < LEAST_ECHO or len(answer) < 0.6 * len(question):
         return ""
     # What is equal begins alike, and to look there first costs a hundredth of comparing all.
     first = WORD.search(question)
     if first is None or first[0].lower() not in answer[: 80 + len(first[0])].lower():
+        return ""
+    if ASKED.search(question[:2000]):
         return ""
     asked, said = text.normalise(question), text.normalise(answer)
     if len(asked) < LEAST_ECHO or not said.startswith(asked):
@@ -230,8 +232,8 @@ DECLINES = re.compile(
     )),
     re.IGNORECASE,
 )  # fmt: skip
-# One of these is in all of the above, and is found in a tenth of the time.
-HINT = re.compile(r"\bas an? |\bi['’ ]|modelo de|no puedo|en tant|als ki|作为|抱歉|申し訳", re.IGNORECASE)
+# One of these is in all of the above, in small letters, and is found in a tenth of the time.
+HINT = re.compile(r"\bas an? |\bi['’ ]|modelo de|no puedo|en tant|als ki|作为|抱歉|申し訳")
 ROLE_PLAY = re.compile(
     r"\b(?:write|compose|draft|email|e-mail|letter|message|reply to|apolog|dialogue|conversation|story|roleplay"
     r"|role-play|pretend|rewrite|edit|paraphrase|rephrase|translate)",
@@ -243,7 +245,7 @@ OPENING = 250  # characters at the beginning of an answer, where one declines
 def refusal(pair: Texts) -> str:
     """Say in which words the answer declines. In the first person anywhere else it may be a character who speaks."""
     opening = pair.answer[:OPENING]
-    if not HINT.search(opening):
+    if not HINT.search(opening.lower()):
         return ""
     match = DECLINES.search(opening)
     if match is None:

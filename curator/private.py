@@ -187,7 +187,7 @@ def adds_up(digits: str) -> bool:
 def addresses(text: str) -> Iterator[tuple[int, int]]:
     """Yield where IP addresses stand, but for those that mean this machine, and numbers of versions."""
     for pattern, sign in ((IPV4, "."), (IPV6, ":")):
-        if text.count(sign) < 3:
+        if text.count(sign) < 3 or (sign == "." and not NUMBER.search(text)):
             continue
         for match in pattern.finditer(text):
             try:

@@ -17,7 +17,8 @@ QUERIES = [
     "author:ada", "author:b*", "dataset:main", "dataset:nowhere", "split:train", "-split:test", "flag:long", "has:flag",
     "has:history", "has:notes", "-has:tag", "has:duplicate", "has:system", "has:rating", "has:source", "len:>20",
     "len:5..25", "-len:..12", "id:2..6", "id:3,5", "updated:>2020-01-01", "updated:2020", "cafe tag:cards len:>5",
-    "qlen:<20", "-qlen:12..", "added:2020", "added:>2020",
+    "qlen:<20", "-qlen:12..", "added:2020", "added:>2020", "tokens:<6", "tokens:4..8",
+    "-tokens:>=7",
 ]  # fmt: skip
 
 

@@ -88,6 +88,14 @@ def test_resolving_duplicates_is_one_change_that_merges_tags(session, make_pair)
     assert kept.tags == ["loans"] and count(session, Selection()) == 3
 
 
+def test_a_change_tells_who_took_it_back_and_who_took_that_back(session, make_pair):
+    first = pairs.set_status(session, [make_pair().id], "approved", "ada")
+    undone = history.undo(session, first.id, "bo").changeset
+    again = history.undo(session, undone.id, "cy").changeset
+    found = history.changeset(session, first.id)
+    assert (found.undoing.id, found.undoing.undoing.id) == (undone.id, again.id)
+
+
 def test_many_pairs_are_changed_as_one_is(either):
     app = create_app()
     with database.open_session(app) as session:

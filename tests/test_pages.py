@@ -527,3 +527,10 @@ def test_markup_in_a_text_stands_in_the_history_as_it_was_written(client: FlaskC
     pairs.edit(session, pair.id, {"answer": "Yes & so"}, revision=pair.revision, by="ada")
     page = client.get(place).get_data(as_text=True)
     assert "&lt;b&gt;" in page and "&amp;lt;" not in page and "&amp;amp;" not in page
+
+
+def test_a_page_without_pairs_says_that_they_are_in_the_trash(client, session, make_pair):
+    pairs.trash(session, [make_pair().id, make_pair().id], "ada")
+    for address in ("/pairs/", "/queue/", "/clean/", "/check/", "/check/statistics", "/export/", "/versions/"):
+        assert "All 2 pairs are in the trash." in client.get(address).text
+    assert "The trash holds 2 pairs." in client.get("/").text

@@ -36,7 +36,13 @@ SHIFT, LOW = 26, (1 << 26) - 1  # a place in an order: the measure, then the id,
 LENGTHS = (0, 50, 100, 150, 200, 300, 400, 600, 800, 1200, 1600, 2400, 3200, 4800, 6400, 12800)  # where bars begin
 HAS = ("system", "history", "notes", "tag", "source", "rejected", "meta")
 MEASURES = {"length": np.int32, "asked": np.int32, "size": np.int32, "edited": np.int64, "added": np.int64}
-MEASURED = {"len": "length", "qlen": "asked", "updated": "edited", "added": "added"}  # by which field of a query
+MEASURED = {
+    "len": "length",
+    "qlen": "asked",
+    "tokens": "size",
+    "updated": "edited",
+    "added": "added",
+}  # by which field of a query
 OCTETS = {"sqlite": "length(CAST({} AS BLOB))", "postgresql": "octet_length({})"}
 COLUMNS = (
     "pair.id, length(answer), length(question), {size}, pair.updated_at, pair.created_at, CAST(tags AS TEXT), "
@@ -331,6 +337,8 @@ class Index:
         if field == "id":
             return BitMap.union(BitMap(), *(self.range(low, high) for low, high in spans))
         values = self.measures[MEASURED[field]]
+        if field == "tokens":  # four octets each
+            values = (values + 3) // 4
         met = np.zeros(len(values), bool)
         for low, high in spans:
             span = np.ones(len(values), bool)

@@ -22,6 +22,7 @@ from curator.cleaning import phrases
 from curator.cleaning.literal import SECONDS_A_TEXT, Clean, shown
 from curator.cleaning.steps import FIELDS, TEXTS, Step
 from curator.cleaning.steps import read as step_of
+from curator.duplicates.remembering import once
 from curator.errors import Conflict, UserError
 from curator.models import Changeset, Pair, to_json, writing
 from curator.search import Selection
@@ -370,10 +371,17 @@ def changed_since() -> Conflict:
 
 
 def suggestions(session: Session, selection: Selection, most: int = 5) -> list[tuple[str, int]]:
-    """Return sentences that open or close many of the first answers, most often first: boilerplate, perhaps."""
-    where = search.conditions(session, selection)
-    answers = session.scalars(sa.select(Pair.answer).where(*where).order_by(Pair.id).limit(SAMPLED))
-    return phrases.common_ends(answers, most)
+    """Return sentences that open or close many of the first answers, most often first: boilerplate, perhaps.
+
+    Remembered until somebody writes.
+    """
+
+    def find() -> list[tuple[str, int]]:
+        where = search.conditions(session, selection)
+        answers = session.scalars(sa.select(Pair.answer).where(*where).order_by(Pair.id).limit(SAMPLED))
+        return phrases.common_ends(answers, most)
+
+    return once(session, ("suggestions", selection, most), find)
 
 
 def asked(steps: Sequence[Step], selection: Selection) -> dict[str, Any]:

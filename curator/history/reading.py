@@ -71,10 +71,13 @@ def recent(
 ) -> list[Changeset]:
     """Return the latest changesets, the newest first, each with `undoing`: the one that took it back, or None.
 
+    That one has its own `undoing`, as the pairs are then changed again.
+
     `before` is the number of a changeset: those older than that. `by` and `action` narrow them.
     """
-    undo_of = sa.orm.aliased(Changeset)
-    found = sa.select(Changeset, undo_of).outerjoin(undo_of, undo_of.undoes_id == Changeset.id)
+    undo_of, redo_of = sa.orm.aliased(Changeset), sa.orm.aliased(Changeset)
+    found = sa.select(Changeset, undo_of, redo_of).outerjoin(undo_of, undo_of.undoes_id == Changeset.id)
+    found = found.outerjoin(redo_of, redo_of.undoes_id == undo_of.id)
     if before is not None:
         found = found.where(Changeset.id < before)
     if by:
@@ -82,8 +85,10 @@ def recent(
     if action:
         found = found.where(Changeset.action == action)
     changesets = []
-    for changeset, undoing in session.execute(found.order_by(Changeset.id.desc()).limit(limit)):
+    for changeset, undoing, redoing in session.execute(found.order_by(Changeset.id.desc()).limit(limit)):
         changeset.undoing = undoing
+        if undoing is not None:
+            undoing.undoing = redoing
         changesets.append(changeset)
     return changesets
 

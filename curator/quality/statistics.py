@@ -69,8 +69,8 @@ def count(session: Session, dataset: str | None, rules: Rules) -> Statistics:
         tokens, sampled = of_sample(session, dataset, len(pairs), rules.tokenizer)
     facets = search.facets(session, Selection(dataset=dataset))
     return Statistics(
-        len(pairs), bars(questions, LENGTHS, "qlen"), bars(answers, LENGTHS, "len"), bars(tokens, TOKENS), sampled,
-        by_day(added_on, approved_on),
+        len(pairs), bars(questions, LENGTHS, "qlen"), bars(answers, LENGTHS, "len"),
+        bars(tokens, TOKENS, "" if sampled else "tokens"), sampled, by_day(added_on, approved_on),
         [Bar(name, number, f"status:{name}") for name, number in facets.statuses.items()],
         [Bar(name, number, f"tag:{as_value(name)}") for name, number in facets.tags[:SHOWN]],
         [Bar(name, number, f"source:{as_value(name)}") for name, number in facets.sources[:SHOWN]],

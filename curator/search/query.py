@@ -16,7 +16,7 @@ TEXTS = ("question", "answer", "system", "history", "notes")  # fields that hold
 VALUES = ("tag", "source", "status", "dataset", "author", "split", "flag", "has")  # fields that hold one of a few
 MOMENTS = ("added", "updated")
 LENGTHS = {"len": "an answer", "qlen": "a question"}  # of which text
-RANGES = (*LENGTHS, *MOMENTS, "id")  # fields that are more or less
+RANGES = (*LENGTHS, "tokens", *MOMENTS, "id")  # fields that are more or less
 FIELDS = TEXTS + VALUES + RANGES
 FOUND = ("duplicate", "contradiction", "flag", "rating")  # what others say of a pair
 HAS = (*FOUND, "history", "system", "notes", "tag", "source", "rejected", "meta")
@@ -157,7 +157,8 @@ def unreadable(field: str, text: str) -> UserError:
             f"{field}:{text} names no day. Write it as {field}:2026-11-01, {field}:>2026-11-01 or "
             f"{field}:2026-10..2026-11"
         )
-    what = f"length of {LENGTHS[field]} in characters" if field in LENGTHS else "number of a pair"
+    what = {"id": "number of a pair", "tokens": "number of tokens"}.get(field)
+    what = what or f"length of {LENGTHS[field]} in characters"
     return UserError(f"{field}:{text} names no {what}. Write it as {field}:400, {field}:>400 or {field}:100..400")
 
 

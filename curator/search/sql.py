@@ -23,7 +23,7 @@ def condition(session: Session, terms: Sequence[Term]) -> list[sa.ColumnElement[
     for term in terms:
         if isinstance(term, Words):
             continue
-        met = of_values(session, term) if isinstance(term, OneOf) else of_spans(term)  # type: ignore[arg-type]
+        met = of_values(session, term) if isinstance(term, OneOf) else of_spans(session, term)  # type: ignore[arg-type]
         found.append(sa.not_(met) if term.excluded else met)
     return found
 
@@ -120,10 +120,10 @@ def has(name: str) -> sa.ColumnElement[bool]:
     return column != ""
 
 
-def of_spans(term: Between) -> sa.ColumnElement[bool]:
+def of_spans(session: Session, term: Between) -> sa.ColumnElement[bool]:
     """Return the condition that a number or a moment lies in one of some spans."""
     columns: dict[str, Any] = {
-        "len": sa.func.length(Pair.answer), "qlen": sa.func.length(Pair.question),
+        "len": sa.func.length(Pair.answer), "qlen": sa.func.length(Pair.question), "tokens": tokens(session),
         "added": Pair.created_at, "updated": Pair.updated_at, "id": Pair.id,
     }  # fmt: skip
     column = columns[str(term.field)]
@@ -131,6 +131,15 @@ def of_spans(term: Between) -> sa.ColumnElement[bool]:
         sa.and_(*([column >= low] if low is not None else []), *([column < high] if high is not None else []))
         for low, high in term.spans
     ))  # fmt: skip
+
+
+def tokens(session: Session) -> sa.ColumnElement[int]:
+    """Return an estimate of the tokens of a pair: a quarter of its bytes, rounded up."""
+    if session.get_bind().dialect.name == "postgresql":
+        octets = [sa.func.octet_length(text) for text in (Pair.question, Pair.answer, Pair.system)]
+    else:
+        octets = [sa.func.length(sa.cast(text, sa.LargeBinary)) for text in (Pair.question, Pair.answer, Pair.system)]
+    return (octets[0] + octets[1] + octets[2] + 3) // 4
 
 
 def tag_values(session: Session) -> Any:

@@ -42,6 +42,11 @@ class Rail:
         return sum(count for name, count in self.datasets if self.dataset in (None, name))
 
     @cached_property
+    def trashed(self) -> int:
+        """How many pairs the trash holds, where all are there."""
+        return 0 if self.pairs else search.count(door.session(), Selection(dataset=self.dataset, trash=True))
+
+    @cached_property
     def drafts(self) -> int:
         # Of a data set that is not there, its error page shows none.
         return self.pairs and search.count(door.session(), queue.waiting(Selection(dataset=self.dataset)))

@@ -44,6 +44,11 @@ def write() -> Station:
     """Say how many pairs there are, and offer the drafts."""
     statuses = search.facets(door.session(), Selection(dataset=door.dataset())).statuses
     if not any(statuses.values()):
+        gone = search.count(door.session(), Selection(dataset=door.dataset(), trash=True))
+        if gone:
+            more = f"The trash holds {door.plural(gone)}. They can be restored."
+            trash = url_for("pairs.index", trash=1, dataset=door.dataset())
+            return Station("pairs", "Write", "No pairs left", more, "Look in the trash", trash, True)
         more = "Bring a CSV or JSONL, or write the first pair by hand."
         return Station("pairs", "Write", "No pairs yet", more, "Import a file", url_for("imports.index"), True)
     true = door.plural(sum(statuses.values()))
