@@ -34,7 +34,7 @@ from curator.formats.writing import (
     encode_examples,
     said,
 )
-from curator.models import Changeset, Dataset, Line, Pair, VersionLine, make_sessions, open_engine, writing
+from curator.models import Changeset, Dataset, Pair, make_sessions, open_engine, writing
 from curator.search import Selection
 from curator.words import SPLITS
 
@@ -161,12 +161,13 @@ def preferring(chat: Example, rejected: str) -> Example:
 
 def version_examples(session: Session, number: int, split: str | None, seen: Report | None) -> Iterator[list[Example]]:
     """Yield the frozen chats of a version, or of one split of it, each with the number of its pair."""
-    columns = VersionLine.pair_id, sa.cast(Line.messages, sa.Text)
-    for batch in batches(session, versions.frozen(session, number, split, *columns)):
-        chats: list[Example] = [(pair_id, *said(orjson.loads(messages))) for pair_id, messages in batch]
-        if seen:
-            seen.add(chats)
-        yield chats
+    for rows in versions.stored(session, number, split):
+        for start in range(0, len(rows), BATCH):
+            some = rows[start : start + BATCH]
+            chats: list[Example] = [(pair_id, *said(orjson.loads(messages))) for pair_id, messages in some]
+            if seen:
+                seen.add(chats)
+            yield chats
 
 
 def batches(session: Session, statement: sa.Executable) -> Iterator[Sequence[Any]]:

@@ -6,16 +6,22 @@ Reads what `versions`, `runs` and `reviews` have written, and writes nothing.
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload
 
-from curator import duplicates, runs
+from curator import duplicates, minhash, neighbours, runs, search, text
 from curator.models import Changeset, Line, Loss, Pair, Rating, Run, Sample, Version, VersionLine
+from curator.search import Selection
 
 SHOWN = 5
-NEAREST = 0.2  # below, a row has nothing to do with a sample
+NEAREST = 0.2  # from here on the index of near-duplicates finds a row, if it is lucky
+WORDS = 16  # the longest of a sample, that rows are looked for by
+COMMON = 50_000  # rows: a word that more of them have says nothing
+CANDIDATES = 300  # rows that are compared with a sample
 RATES = {"rouge1", "rouge2", "rougeL", "token_f1", "exact_match", "truncated", "repetition", "empty"}  # parts of 1
 
 
@@ -190,15 +196,30 @@ def measures(previous: Run, run: Run) -> list[tuple[str, float, float, float, bo
 def nearest_rows(session: Session, sample: Sample, limit: int = SHOWN) -> list[tuple[Pair, float, str]]:
     """Return the pairs that say most nearly what a sample asks and answers, how nearly, and their side in its run.
 
-    Those that the run trained on come first. Raises neighbours.NotIndexed.
+    Those that the run trained on come first; the pair that was asked itself is none of them. Raises
+    neighbours.NotIndexed.
     """
     question = sample.messages[-1]["content"] if sample.messages else ""
-    near = duplicates.find_near(session, question, sample.text, threshold=NEAREST, limit=4 * limit)
-    near += [one for one in duplicates.find_near(session, question, sample.reference, threshold=NEAREST, limit=limit)
-             if one.pair.id not in {each.pair.id for each in near}]  # fmt: skip
+    said = [neighbours.text_of(question, answer) for answer in dict.fromkeys((sample.text, sample.reference))]
+    found = {one.pair.id for one in duplicates.find_near(session, question, sample.text, threshold=NEAREST, limit=20)}
+    found = (found | set(worded_alike(session, said))) - {sample.pair_id}
+    pairs = list(session.scalars(sa.select(Pair).where(Pair.id.in_(found), ~Pair.trashed).order_by(Pair.id)))
+    texts = [neighbours.text_of(pair.question, pair.answer) for pair in pairs]
+    alike = [max(scores) for scores in zip(*(minhash.scores(one, texts) for one in said), strict=True)]
     sides = sa.select(VersionLine.pair_id, VersionLine.split).where(
-        VersionLine.version_id == sample.run.version_id, VersionLine.pair_id.in_([one.pair.id for one in near])
+        VersionLine.version_id == sample.run.version_id, VersionLine.pair_id.in_(found)
     )
     side_of = dict(session.execute(sides).all())
-    found = [(one.pair, one.similarity, side_of.get(one.pair.id, "")) for one in near]
-    return sorted(found, key=lambda one: (one[2] != "train", -one[1]))[:limit]
+    near = [(pair, score, side_of.get(pair.id, "")) for pair, score in zip(pairs, alike, strict=True) if score]
+    return sorted(near, key=lambda one: (one[2] != "train", -one[1]))[:limit]
+
+
+def worded_alike(session: Session, texts: Sequence[str]) -> list[int]:
+    """Return the pairs that share rare words with texts, those with most of them first."""
+    words = sorted({word for one in texts for word in text.normalise(one).split()}, key=lambda word: (-len(word), word))
+    shared: Counter[int] = Counter()
+    for word in words[:WORDS]:
+        holders = search.ids(session, Selection(query=f'"{word}"'))
+        if len(holders) <= COMMON:
+            shared.update(dict.fromkeys(holders, 1 / max(len(holders), 1)))
+    return [pair_id for pair_id, _ in shared.most_common(CANDIDATES)]

@@ -118,9 +118,22 @@ def test_the_page_of_a_pair_shows_its_versions_and_runs(client, session, tuesday
     assert "Versions and runs" in page and "wednesday" in page and "A tuned answer" in page
 
 
+def test_a_row_that_shares_but_a_few_words_with_an_answer_is_found_too(session, make_pair, home):
+    for bird in BIRDS:
+        make_pair(f"What does the {bird} eat?", f"Mostly {bird[::-1]} and the like, all the year round.")
+    make_pair("Which insect lights up at night?", "The firefly, by an enzyme called luciferase in its lantern.")
+    asked = make_pair("Why is there light in summer meadows?", "Nobody knows.", tags=["split:test"])
+    versions.freeze(session, Selection(), by="ada")
+    run = bring(session, home, "monday", 1, lambda question: 1.0, 0.4)
+    sample = next(one for one in run.samples if one.pair_id == asked.id and one.model == "tuned")
+    sample.text = "An insect with luciferase."
+    ((pair, similarity, _), *_) = lineage.nearest_rows(session, sample)
+    assert "luciferase" in pair.answer and similarity < lineage.NEAREST
+
+
 def test_what_a_model_said_leads_to_the_rows_it_learnt_it_from(client, session, tuesday):
     sample = next(one for one in tuesday[0].samples if one.model == "tuned")
     near = lineage.nearest_rows(session, sample)
-    assert near and all(similarity >= lineage.NEAREST for _, similarity, _ in near)
+    assert near and near[0][2] == "train" and sample.pair_id not in [pair.id for pair, _, _ in near]
     assert "% alike" in client.get(f"/runs/samples/{sample.id}/near").text
     assert client.get("/runs/samples/999/near").status_code == 404

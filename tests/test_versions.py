@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from curator import cleaning, create_app, database, exports, history, jobs, pairs, versions
-from curator.errors import Conflict, NotFound, UserError
+from curator import cleaning, create_app, database, exports, history, imports, jobs, pairs, versions
+from curator.errors import Busy, Conflict, NotFound, UserError
 from curator.models import Line, VersionLine, writing
 from curator.search import Selection
 from curator.versions import freezing, proof, splits
@@ -453,6 +453,59 @@ def test_a_full_disk_leaves_no_half_version(session, fifty):
     session.execute(sa.text(f"PRAGMA max_page_count = {2 * pages + 100_000}"))
     assert versions.all(session) == [] and session.query(Line).count() == 0
     versions.freeze(session, Selection(), by="ada")
+
+
+FULL_DISK = """
+import resource, sys
+from curator import create_app, database, versions
+from curator.errors import UserError
+from curator.search import Selection
+app = create_app()
+with database.open_session(app) as session:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)  # no file grows beyond it
+    try:
+        versions.freeze(session, Selection(), by="ada")
+    except UserError as error:
+        print(error)
+"""
+
+
+def test_a_disk_that_gets_full_while_lines_are_written_is_said_and_leaves_no_half_version(app, session, make_pair):
+    for i in range(40):
+        make_pair(words(9, i), words(3000, 100 + i))
+    session.close()
+    database.engine(app).dispose()
+    room = 300_000  # of a million that the lines take
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", FULL_DISK, str(room)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "The disk is full, so nothing was changed. Make room on it, and do this again.\n"
+    assert versions.all(session) == [] and session.query(Line).count() == 0
+    assert versions.freeze(session, Selection(), by="ada")[1]
+
+
+def test_a_freeze_while_a_file_is_imported_has_none_of_it_or_says_to_wait(session, fifty, home, write):
+    path = write("more.csv", "question,answer\n" + "".join(f"{words(6, i)}?,{words(9, 900 + i)}\n" for i in range(300)))
+    hasty = create_app({"CURATOR_BUSY_TIMEOUT": 0.1})
+    seen = []
+
+    def meanwhile(done, total=None, message=""):
+        if message in [stage for stage, _ in seen]:
+            return
+        with database.open_session(hasty) as other:
+            try:
+                version, _ = versions.freeze(other, Selection(), by="bo")
+                seen.append((message, sum(version.counts.values())))
+            except Busy as error:
+                assert "The database is busy with a large change" in str(error)
+                seen.append((message, "busy"))
+
+    imports.apply(session, path, by="ada", on_progress=meanwhile)
+    database.engine(hasty).dispose()
+    assert {found for _, found in seen} <= {50, "busy"} and ("Saving", "busy") in seen
+    last, is_new = versions.freeze(session, Selection(), by="ada")
+    assert is_new and sum(last.counts.values()) == 350
+    assert versions.check(session, last.id).holds
 
 
 def test_a_line_that_stands_in_two_versions_is_stored_once(session, fifty, make_pair):

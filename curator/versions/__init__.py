@@ -18,6 +18,7 @@ from curator.versions.frozen import (
     get,
     kept_out,
     sample_lines,
+    stored,
 )
 from curator.versions.grouping import PIN, STRATIFY
 from curator.versions.proof import Checked, check, required
@@ -28,5 +29,5 @@ from curator.versions.telling import counted, sentences
 __all__ = [
     "PIN", "SHARES", "STRATIFY", "Checked", "Comparison", "all", "card", "changed_since", "chats", "check",
     "checked_shares", "cleaning_before", "compare", "count", "counted", "freeze", "frozen", "get", "kept_out", "parse",
-    "required", "sample_lines", "sentences", "spoken",
+    "required", "sample_lines", "sentences", "spoken", "stored",
 ]  # fmt: skip

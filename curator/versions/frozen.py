@@ -65,9 +65,7 @@ def frozen(session: Session, number: int, split: str | None, *columns: Any) -> s
 
     Raises UserError where there is no such version or split.
     """
-    get(session, number)
-    if split is not None and split not in SPLITS:
-        raise UserError(f"There is no split {split!r}. Choose one of: {', '.join(SPLITS)}.")
+    checked(session, number, split)
     return (
         sa.select(*columns)
         .join_from(VersionLine, Line, Line.id == VersionLine.line_id)
@@ -105,6 +103,28 @@ def places(session: Session, number: int) -> tuple[Any, Any, Any]:
     parts = [np.array(part, np.int64) for part in rows]
     ids, lines, sides = np.concatenate([np.empty((0, 3), np.int64), *parts]).T
     return ids, lines, sides
+
+
+def stored(session: Session, number: int, split: str | None = None) -> Iterator[list[tuple[int, str | bytes]]]:
+    """Yield, by lists, the pair and the JSON of the messages of each line of a version in their order.
+
+    As `reading.lists` has them, which takes a third less than `chats`. Raises UserError as `frozen` does.
+    """
+    checked(session, number, split)
+    yield from reading.lists(
+        session,
+        "SELECT version_line.pair_id, CAST(line.messages AS TEXT) FROM version_line "
+        f"JOIN line ON line.id = version_line.line_id WHERE version_line.version_id = {int(number)}"
+        + (f" AND version_line.split = '{split}'" if split else "")
+        + " ORDER BY version_line.pair_id",
+    )
+
+
+def checked(session: Session, number: int, split: str | None) -> None:
+    """Raise UserError where there is no such version or split."""
+    get(session, number)
+    if split is not None and split not in SPLITS:
+        raise UserError(f"There is no split {split!r}. Choose one of: {', '.join(SPLITS)}.")
 
 
 def sample_lines(session: Session, number: int, split: str, limit: int = 5) -> list[list[dict[str, str]]]:
