@@ -113,7 +113,7 @@ def measure(pairs: int, folder: Path, rounds: int) -> None:
             middle = {key: statistics.median(one[key] for one in done) for key in done[0]}
             show(what, middle, f"{statistics.median(ratios):.1f} times the fetch, by processor")
         result, findings = timed(lambda: duplicates.judge(session, findings))
-        show("look for facts", result, f"{len(findings.facts):,} of {int((findings.similarity >= 0.9).sum()):,}")
+        show("look for facts", result, f"{int(findings.differs.sum()):,} of {len(findings.differs):,}")
         result, page = timed(lambda: duplicates.clusters(session, findings, start=100))
         show("a page of clusters", result, f"25 of {page.total:,}")
         result, would = timed(lambda: duplicates.above(session, findings))

@@ -165,6 +165,22 @@ def test_a_search_that_is_stopped_leaves_nothing(session, make_pair, home):
     assert not (home / "duplicates").exists()
 
 
+def test_comparing_facts_tells_how_far_it_is_and_can_be_stopped(session, make_pair, monkeypatch):
+    monkeypatch.setattr("curator.duplicates.judging.SECONDS", 0)
+    for number in range(5):
+        make_pair("When?", f"{HOURS}, in {number} rooms")
+    findings = duplicates.search(session)
+    told = []
+    judged = duplicates.judge(session, findings, on_progress=lambda *told_: told.append(told_))
+    assert judged.differs.tolist() == [True] * 4 and told[-1] == (4, 4, "Comparing facts")
+
+    def stop(done, total, message):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        duplicates.judge(session, findings, on_progress=stop)
+
+
 # One pair
 
 
@@ -439,7 +455,7 @@ def test_what_was_found_is_kept_and_known_as_stale(session, make_pair, home):
     findings = duplicates.judge(session, duplicates.search(session), 0.75)
     duplicates.keep(findings, home)
     kept = duplicates.kept(home)
-    assert kept.facts == findings.facts and list(kept.facts.values()) == ["another number: nine / ten"]
+    assert kept.differs.tolist() == findings.differs.tolist() == [True]
     assert (kept.at, kept.compared, kept.ids.tolist()) == (findings.at, 2, [1, 2])
     assert not duplicates.is_stale(session, kept)
     assert duplicates.kept(home, field="question") is None

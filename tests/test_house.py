@@ -63,7 +63,7 @@ HEAVY = {
 # Whole modules that only functions import: their loops are compiled, or are about arrays from top to bottom.
 LATE = {
     f"curator.minhash.{name}"
-    for name in ("engine", "fallback", "kernels", "ray", "reference", "shingles", "signatures")
+    for name in ("aligning", "engine", "fallback", "kernels", "ray", "reference", "shingles", "signatures")
 }
 LATE |= {"curator.bitmaps.field", "curator.bitmaps.index", "curator.search.lines", "curator.search.sets"}
 LATE |= {"curator.versions.counting"}

@@ -9,6 +9,7 @@ import time
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from difflib import SequenceMatcher
 
 import numpy as np
 import pytest
@@ -531,3 +532,60 @@ def test_two_long_texts_that_differ_at_both_ends_are_compared_in_a_moment():
 def test_a_sign_is_a_fact_and_what_sets_a_text_off_is_none(one, other, fact):
     """C++ and C#, 2 + 2 and 2 - 2 used to be the same words, and one of the two went."""
     assert minhash.differs_in_fact(one, other) == fact
+
+
+PIECES = (
+    "a b the cat Cat dogs dog May may March 5 25 20 twenty five million hundred 5,000 not never isn't to please you "
+    "List list name Name find . , - + * / < > = $5 5% per cent <b> </b> <a x> C++ C# before after He she and or one "
+    "1st first don't more less café 2 3.50 3.5 (x) x² ² 5- -5 http://a.example/x. May\n5 \n “hi”"
+).split(" ")
+
+
+def altered(chance, words):
+    """Return words with some of them put in, put for others, left out or moved."""
+    found = list(words)
+    for _ in range(chance.randint(0, 5)):
+        at, act = chance.randint(0, len(found)), chance.random()
+        if act < 0.7:
+            found[at : at + (act > 0.4)] = [chance.choice(PIECES)]
+        else:
+            moved, found[at : at + 2] = found[at : at + 2], []
+            found[0:0] = moved if act > 0.85 else []
+    return found
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_very_many_texts_differ_in_the_same_facts_as_two(seed):
+    chance, facts = random.Random(seed), minhash.Facts()
+    for _ in range(1000):
+        words = chance.choices(PIECES, k=chance.randint(0, 25))
+        one, other = " ".join(words), "  ".join([" ".join(altered(chance, words)), *chance.choices(("", "a"), k=1)])
+        assert facts.differ(one, other) == minhash.differs_in_fact(one, other), (one, other)
+
+
+def test_very_many_texts_differ_in_the_same_facts_without_compiled_loops(monkeypatch):
+    monkeypatch.setitem(sys.modules, "curator.minhash.aligning", None)
+    facts = minhash.Facts()
+    assert facts.differing is None
+    for one, other in (("It is 5 million", "It is six million"), ("Bring a cat.", "Bring the cat."), ("", "x")):
+        assert facts.differ(one, other) == minhash.differs_in_fact(one, other)
+
+
+def test_what_was_learnt_of_very_many_texts_is_forgotten_before_it_fills_the_memory(monkeypatch):
+    monkeypatch.setattr("curator.minhash.words.MOST_KNOWN", 20)
+    facts = minhash.Facts()
+    for number in range(50):
+        one, other = f"Bus {number} goes to town {number}.", f"Bus {number + 1} goes to the town {number}."
+        assert facts.differ(one, other) == f"another number: {number} / {number + 1}"
+    assert sum(map(len, facts.reader.states)) < 40
+
+
+def test_the_compiled_loop_finds_the_parts_that_difflib_finds():
+    kernel = pytest.importorskip("curator.minhash.aligning")
+    chance = np.random.default_rng(3)
+    for _ in range(500):
+        a, b = (chance.integers(0, chance.integers(1, 9), chance.integers(0, 40)).astype(np.int32) for _ in range(2))
+        first = np.full(9, -1, np.int32)
+        opcodes = SequenceMatcher(None, a.tolist(), b.tolist(), autojunk=False).get_opcodes()
+        assert kernel.differing(a, b, first).tolist() == [list(at) for op, *at in opcodes if op != "equal"]
+        assert (first == -1).all()

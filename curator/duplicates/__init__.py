@@ -2,8 +2,9 @@
 
 `near` compares one text, or the rows of a file, with all that is stored. `searching` goes through a data set by its
 words, `meaning` by its vectors; both give `findings`, which are kept in a file. `clusters` shows them around the pair
-to keep, `resolving` keeps it, and `dismissing` remembers what a person says is no duplicate. `since` tells what became
-of the pairs after a search, and `against` looks for what a file says. `reading` streams texts for them, never objects.
+to keep, `judging` tells which state different facts, `resolving` keeps one, and `dismissing` remembers what a person
+says is no duplicate. `since` tells what became of the pairs after a search, and `against` looks for what a file says.
+`reading` streams texts for them, never objects.
 """
 
 from curator.duplicates.against import Match, search_against
@@ -20,6 +21,7 @@ from curator.duplicates.resolving import (
     above,
     count_above,
     counted_above,
+    judge,
     resolve,
     resolve_above,
 )
@@ -28,7 +30,6 @@ from curator.duplicates.searching import (
     FIELDS,
     KINDS,
     SHINGLE,
-    judge,
     search,
     similar,
 )

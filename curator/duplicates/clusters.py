@@ -14,8 +14,9 @@ from curator import minhash
 from curator.duplicates import reading
 from curator.duplicates.dismissing import dismissed_now
 from curator.duplicates.findings import Findings
+from curator.duplicates.judging import fact, said
 from curator.duplicates.remembering import once
-from curator.duplicates.searching import components, fact, said
+from curator.duplicates.searching import components
 from curator.models import Pair, Rating, Revision, Sample
 
 PINNED = "pinned"  # the tag of a pair that stays, whatever else is there

@@ -23,7 +23,13 @@ from curator.models import Changeset
 FOLDER = "duplicates"  # in CURATOR_HOME
 DAYS_KEPT = 30
 BARS = 20
-ARRAYS = ("ids", "prints", "weights", "left", "right", "similarity", "copy_of", "elsewhere")
+ARRAYS = ("ids", "prints", "weights", "left", "right", "similarity", "copy_of", "elsewhere", "judged", "differs")
+
+
+def empty(of: str) -> Any:
+    import numpy as np
+
+    return np.empty(0, of)
 
 
 class Bar(NamedTuple):
@@ -39,8 +45,8 @@ class Findings:
     """Every two similar pairs of a data set, and what was asked to find them.
 
     Pairs are known by their place in `ids`, which ascend. Copies are joined to the first of them and to nothing else,
-    as `minhash.Similar` says. `facts` tells why two of them, by place, state different facts; of what is as similar
-    as `judged_from`, all that do are there.
+    as `minhash.Similar` says. Of the two pairs that `judged` names, as `judging.keys_of` does, `differs` tells whether
+    they state different facts.
     """
 
     kind: str  # duplicates, contradictions, boilerplate
@@ -64,8 +70,8 @@ class Findings:
     elsewhere: Any  # float64: how similar the other text is, of contradictions and of boilerplate; else empty
     measure: str = "jaccard"  # of what similarity is; or "cosine", of vectors of a model
     model: str = ""
-    judged_from: float = 2.0
-    facts: dict[tuple[int, int], str] = dataclasses.field(default_factory=dict)
+    judged: Any = dataclasses.field(default_factory=lambda: empty("int64"))
+    differs: Any = dataclasses.field(default_factory=lambda: empty("bool"))
 
     @property
     def key(self) -> str:
@@ -132,7 +138,7 @@ def keep(findings: Findings, home: Path) -> Path:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     forget_old(home)
     told = {f.name: getattr(findings, f.name) for f in dataclasses.fields(findings) if f.name not in ARRAYS}
-    told |= {"at": findings.at.isoformat(), "facts": [[*both, why] for both, why in findings.facts.items()]}
+    told["at"] = findings.at.isoformat()
     path = folder / f"{findings.key}.npz"
     with NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as file:
         try:
@@ -162,7 +168,7 @@ def kept(
             arrays = {name: file[name] for name in ARRAYS}
     except (OSError, ValueError, KeyError, BadZipFile):  # of another Curator, or damaged: a search makes it anew
         return None
-    told |= {"at": datetime.fromisoformat(told["at"]), "facts": {(a, b): why for a, b, why in told["facts"]}}
+    told["at"] = datetime.fromisoformat(told["at"])
     return Findings(**told, **arrays)
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from curator import history
-from curator.duplicates.clusters import Net, pair_of, stands
+from curator.duplicates.clusters import Net, Stand, stands
 from curator.duplicates.findings import Findings
+from curator.duplicates.judging import differing, keys_of
 from curator.duplicates.remembering import once, remembered
-from curator.duplicates.searching import AUTOMATIC, Progress, fact, quiet, said
+from curator.duplicates.searching import AUTOMATIC, Progress, quiet
 from curator.errors import Conflict, UserError
 from curator.models import Changeset, Pair, writing
 
@@ -136,17 +137,42 @@ def above(session: Session, findings: Findings, threshold: float = AUTOMATIC, on
         raise UserError(
             f"The threshold {threshold:g} is not between {findings.threshold:g}, that of the search, and 1."
         )
-    net = Net(session, findings, threshold)
-    standing = stands(session, findings, range(len(findings.ids)))
-    found = [star for _, stars in net.cut_all(standing) for star in stars if star[1]]
-    facts = differing(
-        session, findings, [(kept, member) for kept, members in found for member, _ in members], on_progress
-    )
+    on_progress(0, None, "Cutting into clusters")
+    standing, near = stars_at(session, findings, threshold)
+    differs = differing(session, findings, [(kept, member) for kept, member, _ in near], on_progress)
     going = [
         Going(standing[member].id, standing[kept].id, score)
-        for kept, members in found for member, score in members if (kept, member) not in facts
+        for (kept, member, score), stays in zip(near, differs, strict=True) if not stays
     ]  # fmt: skip
-    return Above(going, len(facts))
+    return Above(going, int(differs.sum()))
+
+
+def stars_at(
+    session: Session, findings: Findings, threshold: float
+) -> tuple[dict[int, Stand], list[tuple[int, int, float]]]:
+    """Return how pairs stand, and by their places each pair that would be kept with one like it, and how like."""
+    standing = stands(session, findings, range(len(findings.ids)))
+    cut = Net(session, findings, threshold).cut_all(standing)
+    return standing, [(kept, *member) for _, stars in cut for kept, members in stars for member in members]
+
+
+def judge(
+    session: Session, findings: Findings, threshold: float = AUTOMATIC, on_progress: Progress = quiet
+) -> Findings:
+    """Return findings that tell of each pair that is like one to be kept whether the two state different facts.
+
+    They are those to be kept now, and at this threshold; `above` compares what it needs beside.
+    """
+    import numpy as np
+
+    if not findings.threshold <= threshold <= 1:
+        return findings
+    on_progress(0, None, "Cutting into clusters")
+    pairs = [(kept, member) for kept, member, _ in stars_at(session, findings, threshold)[1]]
+    differs = differing(session, findings, pairs, on_progress)
+    keys = keys_of(findings, np.array(pairs, np.int64).reshape(-1, 2))
+    order = np.argsort(keys)
+    return replace(findings, judged=keys[order], differs=differs[order])
 
 
 def count_above(session: Session, findings: Findings, threshold: float = AUTOMATIC) -> Counted:
@@ -166,23 +192,6 @@ def counted_above(session: Session, findings: Findings, threshold: float = AUTOM
 
 def about(findings: Findings, threshold: float) -> Hashable:
     return "above", findings.key, findings.at, threshold
-
-
-def differing(
-    session: Session, findings: Findings, pairs: Sequence[tuple[int, int]], on_progress: Progress
-) -> set[tuple[int, int]]:
-    """Return of which two, by place, the facts differ; they are read where the findings don't know."""
-    similarity = findings.similarity >= findings.judged_from
-    judged = set(zip(findings.left[similarity].tolist(), findings.right[similarity].tolist(), strict=True))
-    known = {(a, b) for a, b in pairs if pair_of(a, b) in judged}
-    found = {(a, b) for a, b in known if pair_of(a, b) in findings.facts}
-    unknown = [both for both in pairs if both not in known]
-    for start in range(0, len(unknown), BATCH):
-        some = unknown[start : start + BATCH]
-        told = said(session, findings.ids, sorted({place for both in some for place in both}))
-        found |= {(a, b) for a, b in some if fact(told.get(a), told.get(b))}
-        on_progress(start + len(some), len(unknown), "Comparing facts")
-    return found
 
 
 def resolve_above(

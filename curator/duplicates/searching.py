@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -28,7 +27,6 @@ FIELDS = ("pair", "question", "answer", "both")
 # What is looked for: the field that matches, and the one that must not.
 KINDS = {"duplicates": ("pair", ""), "contradictions": ("question", "answer"), "boilerplate": ("answer", "question")}
 STAGES = {"read": "Reading", "group": "Grouping", "compare": "Comparing"}
-MOST_JUDGED = 4  # similar ones to a pair
 PUNCTUATION = bytes(code for code in range(128) if not chr(code).isalnum())
 Progress = Callable[[int, int | None, str], object]
 
@@ -235,56 +233,8 @@ def apart(found: Findings) -> Findings:
     )  # fmt: skip
 
 
-def judge(
-    session: Session, findings: Findings, threshold: float = AUTOMATIC, on_progress: Progress = quiet
-) -> Findings:
-    """Return findings with the facts in which pairs differ that are at least that similar.
-
-    Not where so many are like so many others that to compare each two would take long: `above` then compares each
-    pair with the one to keep only.
-    """
-    import numpy as np
-
-    chosen = np.flatnonzero(findings.similarity >= threshold)
-    if len(chosen) > MOST_JUDGED * len(findings.ids):
-        return findings
-    facts: dict[tuple[int, int], str] = {}
-    for start in range(0, len(chosen), 2000):
-        some = chosen[start : start + 2000]
-        left, right = findings.left[some].tolist(), findings.right[some].tolist()
-        told = said(session, findings.ids, sorted({*left, *right}))
-        for one, other in zip(left, right, strict=True):
-            why = fact(told.get(one), told.get(other))
-            if why:
-                facts[one, other] = why
-        on_progress(start + len(some), len(chosen), "Comparing facts")
-    return replace(findings, facts=facts, judged_from=threshold)
-
-
-Said = tuple[str, str, str]
-
-
-def said(session: Session, ids: Any, places: Sequence[int]) -> dict[int, Said]:
-    """Return by place what pairs say: question and answer, the system message, the earlier turns."""
-    place_of = {int(ids[place]): place for place in places}
-    columns = "id, question || chr(10) || answer, system, CAST(history AS TEXT)"
-    rows = reading.of_ids(session, columns, sorted(place_of))
-    return {place_of[row[0]]: tuple(map(as_text, row[1:])) for row in rows}  # type: ignore[misc]
-
-
 def as_text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
-
-
-def fact(one: Said | None, other: Said | None) -> str | None:
-    """Return why two pairs may state different facts, as half a sentence; None where they don't."""
-    if one is None or other is None:
-        return "it is gone"
-    if one[1] != other[1]:
-        return "another system message"
-    if one[2] != other[2] and json.loads(one[2]) != json.loads(other[2]):
-        return "other turns before it"
-    return minhash.differs_in_fact(one[0], other[0])
 
 
 def similar(pairs: Sequence[Pair], threshold: float = AUTOMATIC) -> minhash.Similar:

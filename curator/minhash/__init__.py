@@ -3,8 +3,8 @@
 The doors are here and load nothing heavy; behind them `bands` chooses the scheme, `shingles` makes sets of texts,
 `signatures` has datasketch's permutations, `engine` tells a search, `kernels` and `fallback` are its loops, compiled
 or in NumPy, `reference` is the same search by datasketch itself, `clusters` cuts what was found into stars, and
-`facts` tells a reworded copy from another fact. `files` searches files where they lie, in this process or, by `ray`,
-on a cluster, as `plan` says.
+`facts` tells a reworded copy from another fact by its `words`, which `aligning` lays beside each other. `files`
+searches files where they lie, in this process or, by `ray`, on a cluster, as `plan` says.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from collections.abc import Sequence, Sized
 from curator.errors import UserError
 from curator.minhash.bands import Scheme, choose, parse_shingle, stored
 from curator.minhash.clusters import Array, Progress, Similar, Take, Text, Texts, stars
-from curator.minhash.facts import differs_in_fact
+from curator.minhash.facts import Facts, differs_in_fact
 
 __all__ = [
-    "ENGINES", "Progress", "Scheme", "Similar", "Take",
+    "ENGINES", "Facts", "Progress", "Scheme", "Similar", "Take",
     "band_arrays", "band_keys", "choose", "differs_in_fact", "find_similar", "nearest_size",
     "scores", "scores_of", "stars", "stored",
 ]  # fmt: skip
