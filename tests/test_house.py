@@ -28,9 +28,9 @@ NOUNS, DOORS = CURATOR[2], CURATOR[4]
 UPWARDS = {("curator.cli.door", "curator")}
 TRAINER = (
     ("trainer",),
-    ("config", "hub"),
-    ("dataset", "model", "base", "record"),
-    ("run", "preference", "evaluate", "sample", "embed"),
+    ("config", "hub", "batches", "rates", "schedules"),
+    ("dataset", "model", "base", "record", "checkpoints"),
+    ("run", "training", "watch", "preference", "evaluate", "sample", "embed"),
     ("__main__",),
 )
 # Each takes from a tenth of a second to ten seconds to import.

@@ -1,4 +1,4 @@
-"""The command line: python -m trainer run | base | embed. Translates only; torch comes where it is needed."""
+"""The command line: python -m trainer run | resume | base | embed. Torch comes where it is needed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-from trainer import UserError
+from trainer import Stopped, UserError
 from trainer.config import CONFIG_FILE, RunConfig, make_config, option_type
 
 RUN_HELP = f"""\
@@ -57,15 +57,13 @@ def make_parser() -> argparse.ArgumentParser:
         # Texts are checked with the file's values in one place, so nothing is converted or defaulted here.
         argument_default=argparse.SUPPRESS,
     )
-    run.add_argument("data", nargs="?", metavar="DATA", help=help_of("data"))
-    run.add_argument("--config", metavar="FILE", type=Path, help=f"read options from here, not from {CONFIG_FILE}")
-    for each in fields(RunConfig)[1:]:
-        flags = (["-o"] if each.name == "output" else []) + [f"--{each.name.replace('_', '-')}"]
-        if option_type(each.name) is bool:
-            run.add_argument(*flags, dest=each.name, action="store_true", default=argparse.SUPPRESS,
-                             help=help_of(each.name))  # fmt: skip
-        else:
-            run.add_argument(*flags, dest=each.name, metavar=each.name.upper(), help=help_of(each.name))
+    add_options(run)
+    resume = commands.add_parser(
+        "resume",
+        help="go on with a run that was stopped, killed or failed",
+        description="Go on with a run from its newest whole checkpoint: the numbers are those of a run never stopped.",
+    )
+    resume.add_argument("run", metavar="RUN", type=Path, help="the folder of the run, such as runs/kestrel")
     commands.add_parser(
         "base",
         help="make the built-in base if it is not there yet, and print its folder",
@@ -86,6 +84,19 @@ def make_parser() -> argparse.ArgumentParser:
     embed.add_argument("--batch-size", type=batch_size, metavar="N", help="texts embedded at once (default: 32)")
     embed.add_argument("--device", help="auto, cpu, cuda or mps (default: auto, the GPU where there is one)")
     return parser
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Let a command take the options of a run, and the file to read them from."""
+    parser.add_argument("data", nargs="?", metavar="DATA", help=help_of("data"))
+    parser.add_argument("--config", metavar="FILE", type=Path, help=f"read options from here, not from {CONFIG_FILE}")
+    for each in fields(RunConfig)[1:]:
+        flags = (["-o"] if each.name == "output" else []) + [f"--{each.name.replace('_', '-')}"]
+        if option_type(each.name) is bool:
+            parser.add_argument(*flags, dest=each.name, action="store_true", default=argparse.SUPPRESS,
+                                help=help_of(each.name))  # fmt: skip
+        else:
+            parser.add_argument(*flags, dest=each.name, metavar=each.name.upper(), help=help_of(each.name))
 
 
 def batch_size(text: str) -> int:
@@ -127,6 +138,13 @@ def run(arguments: dict[str, Any]) -> None:
     print_results(run_once(config).folder)
 
 
+def resume(arguments: dict[str, Any]) -> None:
+    prepare_environment()
+    from trainer.run import resume as go_on
+
+    print_results(go_on(arguments["run"]).folder)
+
+
 def print_results(folder: Path) -> None:
     """Print base beside tuned, where the run is kept, and what to do next."""
     from trainer.evaluate import MEASURES
@@ -154,18 +172,22 @@ def embed(arguments: dict[str, Any]) -> None:
     print(embed_texts(**arguments))
 
 
+def stop(number: int, frame: Any) -> NoReturn:
+    raise Stopped(number)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return 0, or 1 for what the user can mend, or 130 after Ctrl-C."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # being ended is being stopped: the record says so
+    """Run one command; return 0, or 1 for what the user can mend, or 130 after Ctrl-C and 143 after SIGTERM."""
+    signal.signal(signal.SIGTERM, stop)  # being ended is being stopped: the record says so
     try:
         arguments = vars(make_parser().parse_args(argv))
-        {"run": run, "base": base, "embed": embed}[arguments.pop("command")](arguments)
+        {"run": run, "resume": resume, "base": base, "embed": embed}[arguments.pop("command")](arguments)
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("\nStopped.", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stopped:
+        print(f"\n{stopped or 'Stopped.'}", file=sys.stderr)
+        return 128 + getattr(stopped, "signal", signal.SIGINT)
     return 0
 
 
