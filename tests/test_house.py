@@ -28,10 +28,10 @@ NOUNS, DOORS = CURATOR[2], CURATOR[4]
 UPWARDS = {("curator.cli.door", "curator")}
 TRAINER = (
     ("trainer",),
-    ("config", "hub", "rates", "machine"),
-    ("dataset", "model", "base", "record", "tokenizer", "architecture", "memory"),
+    ("config", "hub", "batches", "rates", "schedules", "machine"),
+    ("dataset", "model", "base", "record", "checkpoints", "tokenizer", "architecture", "memory"),
     ("plan",),
-    ("run", "preference", "evaluate", "sample", "embed"),
+    ("run", "training", "watch", "preference", "evaluate", "sample", "embed"),
     ("__main__",),
 )
 # Each takes from a tenth of a second to ten seconds to import.

@@ -30,17 +30,22 @@ def test_all_wrong_options_are_reported_at_once(tmp_path):
     file = tmp_path / "trainer.toml"
     file.write_text("learning_rat = 1e-4\nquantisation = 'nf3'\nseed = true\n", "utf-8")
     with pytest.raises(UserError) as caught:
-        make_config({"epochs": "three", "dropout": "1.5", "batch_size": "2.5", "accumulation": "3"}, file)
+        make_config({"epochs": "three", "dropout": "1.5", "batch_size": "2.5"}, file)
     assert str(caught.value).splitlines() == [
-        "7 options cannot be used.",
+        "6 options cannot be used.",
         f"  learning_rat in {file} is not an option. All are listed by: python -m trainer run --help",
         f"  quantisation in {file} is 'nf3', but must be nf4 or int8 or none.",
         f"  seed in {file} is True, but must be a whole number, 0 or more.",
         "  --epochs is 'three', but must be a number, more than 0.",
         "  --dropout is '1.5', but must be a number, from 0 to below 1.",
         "  --batch-size is '2.5', but must be a whole number, 1 or more.",
-        "  The batch size, 16, cannot be worked through in 3 equal parts. Choose an accumulation that divides it.",
     ]
+
+
+def test_weights_that_are_trained_themselves_are_kept_in_full():
+    assert make_config({"adapter": "none"}).quantisation == "none"
+    with pytest.raises(UserError, match="--quantisation is 'nf4', but --adapter none trains the weights themselves"):
+        make_config({"adapter": "none", "quantisation": "nf4"})
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-1", "0"])

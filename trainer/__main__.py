@@ -1,4 +1,4 @@
-"""The command line: python -m trainer run | plan | base | embed. Translates only; torch comes where it is needed."""
+"""The command line: python -m trainer run | plan | resume | base | embed. Torch comes where it is needed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-from trainer import UserError
+from trainer import Stopped, UserError
 from trainer.config import CONFIG_FILE, RunConfig, make_config, option_type
 
 RUN_HELP = f"""\
@@ -82,6 +82,12 @@ def make_parser() -> argparse.ArgumentParser:
     )
     plan.add_argument("--json", action="store_true", help="print everything as JSON, with all lines named")
     add_options(plan)
+    resume = commands.add_parser(
+        "resume",
+        help="go on with a run that was stopped, killed or failed",
+        description="Go on with a run from its newest whole checkpoint: the numbers are those of a run never stopped.",
+    )
+    resume.add_argument("run", metavar="RUN", type=Path, help="the folder of the run, such as runs/kestrel")
     commands.add_parser(
         "base",
         help="make the built-in base if it is not there yet, and print its folder",
@@ -184,6 +190,13 @@ def print_view(view: Any, renderer: Any, *, as_json: bool) -> None:
         print(f"Note: {note}")
 
 
+def resume(arguments: dict[str, Any]) -> None:
+    prepare_environment()
+    from trainer.run import resume as go_on
+
+    print_results(go_on(arguments["run"]).folder)
+
+
 def print_results(folder: Path) -> None:
     """Print base beside tuned, where the run is kept, and what to do next."""
     from trainer.evaluate import MEASURES
@@ -211,18 +224,23 @@ def embed(arguments: dict[str, Any]) -> None:
     print(embed_texts(**arguments))
 
 
+def stop(number: int, frame: Any) -> NoReturn:
+    raise Stopped(number)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return 0, or 1 for what the user can mend, or 130 after Ctrl-C."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # being ended is being stopped: the record says so
+    """Run one command; return 0, or 1 for what the user can mend, or 130 after Ctrl-C and 143 after SIGTERM."""
+    signal.signal(signal.SIGTERM, stop)  # being ended is being stopped: the record says so
     try:
         arguments = vars(make_parser().parse_args(argv))
-        {"run": run, "plan": plan, "base": base, "embed": embed}[arguments.pop("command")](arguments)
+        commands = {"run": run, "plan": plan, "resume": resume, "base": base, "embed": embed}
+        commands[arguments.pop("command")](arguments)
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("\nStopped.", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stopped:
+        print(f"\n{stopped or 'Stopped.'}", file=sys.stderr)
+        return 128 + getattr(stopped, "signal", signal.SIGINT)
     return 0
 
 

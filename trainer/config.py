@@ -10,7 +10,7 @@ import tomllib
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ class RunConfig:
 
     data: str | None = option(None, "a .jsonl file or an exported folder; unset: the newest under exports/")
     base: str = option("builtin", "a folder, a Hugging Face name, or builtin: the teaching model made here")
+    force: bool = option(False, "train with a learning rate that is known to diverge; the record says so")
     unverified: bool = option(False, "train on an export that was changed since it was written; the record says so")
     output: str | None = option(None, "the run's folder, not there yet; unset: the next free name under runs/")
     epochs: float | None = option(
@@ -67,11 +68,14 @@ class RunConfig:
     alpha: int | None = option(
         None, "strength of the adapter, which is scaled by alpha / rank; unset: 2 x rank", at_least(1)
     )
+    adapter: str = option(
+        "lora",
+        "what is trained on each linear layer: lora, rslora (scaled by alpha / sqrt(rank)), dora (slower), or none: "
+        "all weights of the base, for 16 bytes each",
+        one_of("lora", "rslora", "dora", "none"),
+    )
     dropout: float = option(0.0, "share of adapter inputs dropped while training", PROBABILITY)
     batch_size: int = option(16, "lines per optimizer step; below 32 suits adapters best", at_least(1))
-    accumulation: int = option(
-        1, "parts a batch is worked through in: more parts need less memory for the same steps", at_least(1)
-    )
     max_tokens: int | None = option(
         None,
         "of a whole line; longer ones are named and left out, never cut; unset: 99.5 % of the lines fit",
@@ -82,6 +86,20 @@ class RunConfig:
         "of the frozen base: nf4 (4 bit, with double quantisation), int8 or none",
         one_of("nf4", "int8", "none"),
     )
+    precision: str = option(
+        "auto", "of the arithmetic: bf16, fp32, or auto: bf16 where it is fast", one_of("auto", "bf16", "fp32")
+    )
+    packing: str = option(
+        "auto",
+        "of several lines into one row, where the base keeps them apart exactly: auto, or off: a row each, padded",
+        one_of("auto", "off"),
+    )
+    tokens_at_once: int | None = option(
+        None,
+        "of one forward pass: a step is worked through in parts of so many, which changes its memory and nothing "
+        "else; unset: what fits",
+        at_least(8),
+    )
     seed: int = option(1, "the same seed on the same machine gives the same numbers", at_least(0))
     validation: float = option(0.1, "share of lines held out to watch; ignored where exported", SHARE)
     test: float = option(0.1, "share of lines held out for the final measure; ignored where exported", SHARE)
@@ -91,7 +109,30 @@ class RunConfig:
     )
     temperature: float = option(0.0, "of sampling; 0 takes the likeliest token each time", at_least(0))
     warmup: float = option(0.05, "share of the steps in which the learning rate rises", PROBABILITY)
-    schedule: str = option("cosine", "of the learning rate after warm-up", one_of("cosine", "linear", "constant"))
+    schedule: str = option(
+        "cosine",
+        "of the learning rate after warm-up: cosine, linear, constant, or plateau: halved by each evaluation that "
+        "brings nothing",
+        one_of("cosine", "linear", "constant", "plateau"),
+    )
+    optimizer: str = option(
+        "adamw",
+        "adamw, schedule-free (in place of --schedule) or prodigy (in place of --learning-rate): packages of their own",
+        one_of("adamw", "schedule-free", "prodigy"),
+    )
+    patience: int = option(
+        4,
+        "evaluations without a better validation loss after which training ends; the best adapter is kept; 0: train "
+        "to the end and keep the last, as with fewer than 20 validation lines",
+        at_least(0),
+    )
+    progress_prompts: int = option(4, "validation prompts answered at each evaluation, to read along", at_least(0))
+    keep_checkpoints: bool = option(False, "keep checkpoints/ when the run is done")
+    tracker: str = option(
+        "none",
+        "that is told of each step too: tensorboard, mlflow, wandb, trackio or none",
+        one_of("none", "tensorboard", "mlflow", "wandb", "trackio"),
+    )
     threads: int | None = option(None, "CPU threads; unset: the cores this process may use", at_least(1))
 
 
@@ -136,11 +177,13 @@ def make_config(given: Mapping[str, Any], config_file: Path | None = None) -> Ru
         except ValueError as fault:
             faults.append(f"{where[name]} is {value!r}, but must be {fault}.")
     config = RunConfig(**values)
-    if config.batch_size % config.accumulation:
-        faults.append(
-            f"The batch size, {config.batch_size}, cannot be worked through in {config.accumulation} equal "
-            "parts. Choose an accumulation that divides it."
-        )
+    if config.adapter == "none" and config.quantisation != "none":
+        if "quantisation" in values:
+            faults.append(
+                f"{where['quantisation']} is {config.quantisation!r}, but --adapter none trains the weights "
+                "themselves, which are then kept in full: leave it out."
+            )
+        config = replace(config, quantisation="none")
     if len(faults) > 1:
         raise UserError(f"{len(faults)} options cannot be used.\n" + "\n".join(f"  {each}" for each in faults))
     if faults:
@@ -193,7 +236,7 @@ def fill_in(
     rank = config.rank or (64 if hidden_size < 512 else 16)
     found: dict[str, Any] = {
         "epochs": 12.0 if is_small else 3.0,
-        "learning_rate": rates.prior(hidden_size, weights),
+        "learning_rate": rates.prior(hidden_size, weights, adapter=config.adapter != "none"),
         "rank": rank,
         "alpha": 2 * rank,
         "max_tokens": max_tokens,

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from trainer.architecture import Architecture
+from trainer.config import FilledConfig
 
 NF4_BITS = 4.127  # a weight, its share of the scales and of the scales' scales included
 ADAM = 4 + 4 + 8  # bytes a trained weight: itself, its gradient and Adam's two means, all in float32
@@ -13,6 +14,8 @@ FIXED = {"cpu": 1.1e9, "cuda": 0.6e9}  # the libraries, or CUDA's context, and w
 # Bytes that each layer keeps of each token for the way back, times the width; half of it in float32 is as much again.
 KEPT = 34
 KEPT_CHECKPOINTED = 2
+MOST_AT_ONCE = {"cpu": 1024, "cuda": 16384}  # tokens of a part: more of them are no faster
+ENOUGH_AT_ONCE = 2048  # below, a GPU waits for the calls
 LOGITS = 10  # bytes for each entry of the vocabulary and trained token: bfloat16, float32 and its gradient
 
 
@@ -62,6 +65,44 @@ def estimate(
         trained = float(ADAM * base.adapter_weights(rank))
     kept = (KEPT_CHECKPOINTED * base.layers + KEPT if checkpointed else KEPT * base.layers) * width
     return Memory(weights, trained, kept, float(LOGITS * base.vocabulary * trained_tokens), FIXED[device], checkpointed)
+
+
+def choose_part(
+    base: Architecture,
+    config: FilledConfig,
+    *,
+    longest: int,
+    trained_share: float,
+    dtype: str,
+    device: str,
+    room: float,
+) -> tuple[int, Memory]:
+    """Return how many tokens a step works through at once, and the memory that takes: what fits `room`, or the least.
+
+    A part is never shorter than the longest line. What lies between the layers is computed again only where a part
+    worth its calls does not fit otherwise, since that costs a third of the speed.
+    """
+    most = max(longest, config.tokens_at_once or MOST_AT_ONCE[device])
+    least = most if config.tokens_at_once else longest
+    for checkpointed in (False, True):
+        tokens, enough = most, least if checkpointed else max(least, min(most, ENOUGH_AT_ONCE))
+        while True:
+            needed = estimate(
+                base,
+                quantisation=config.quantisation,
+                rank=None if config.adapter == "none" else config.rank,
+                tokens=tokens,
+                trained_tokens=round(trained_share * tokens),
+                dtype=dtype,
+                checkpointed=checkpointed,
+                device=device,
+            )
+            if needed.total <= room:
+                return tokens, needed
+            if tokens <= enough:
+                break
+            tokens = max(tokens // 2, enough)
+    return tokens, needed
 
 
 def flops_of_a_token(base: Architecture, *, trains_all: bool, checkpointed: bool) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import huggingface_hub
 import torch
 import transformers
 from bitsandbytes.nn import Linear4bit
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from trainer import UserError, base
@@ -32,8 +32,15 @@ class Device:
         return torch.autocast(self.name, self.dtype, enabled=self.dtype != torch.float32)
 
 
-def find_device() -> Device:
-    """Return the GPU if there is one, else the CPU, with the fastest precision that it is good at."""
+def find_device(precision: str = "auto") -> Device:
+    """Return the GPU if there is one, else the CPU, with the precision asked for or the fastest it is good at."""
+    best = best_device()
+    if precision == "auto":
+        return best
+    return replace(best, dtype={"bf16": torch.bfloat16, "fp32": torch.float32}[precision], reason="it was asked for")
+
+
+def best_device() -> Device:
     if torch.cuda.is_available():
         title = torch.cuda.get_device_name()
         if torch.cuda.is_bf16_supported(including_emulation=False):
@@ -75,7 +82,7 @@ def load_base(config: RunConfig) -> Base:
     UserError where the base is not found, cannot be read, or does not fit its tokenizer.
     """
     transformers.utils.logging.disable_progress_bar()
-    device = find_device()
+    device = find_device(config.precision)
     source, options = locate(config.base)
     try:
         settings = AutoConfig.from_pretrained(source, trust_remote_code=False, **options)
@@ -84,8 +91,8 @@ def load_base(config: RunConfig) -> Base:
             source,
             config=settings,
             # Weights that stay unquantised are kept as they are computed with; fp32 copies would cost
-            # memory and gain nothing under autocast.
-            dtype=device.dtype,
+            # memory and gain nothing under autocast. Weights that are trained hold small updates in fp32 alone.
+            dtype=torch.float32 if config.adapter == "none" else device.dtype,
             device_map={"": device.name},
             quantization_config=quantisation(config.quantisation, device),
             use_safetensors=True,
@@ -157,13 +164,17 @@ def identify(name: str, source: str, settings: Any) -> dict[str, Any]:
     return identity | ({"note": base.NOTE} if name == "builtin" else {})
 
 
-def add_adapter(model: Any, config: FilledConfig) -> PeftModel:
-    """Return the model with a new LoRA adapter on each of its linear layers, the output head left out."""
+def add_adapter(model: Any, config: FilledConfig) -> Any:
+    """Return the model with what is trained: an adapter on each linear layer but the output head, or all of it."""
     transformers.set_seed(config.seed)
+    if config.adapter == "none":
+        return model.requires_grad_(True)
     adapter = LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
+        use_rslora=config.adapter == "rslora",
+        use_dora=config.adapter == "dora",
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )

@@ -9,7 +9,7 @@ import os
 import platform
 import secrets
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,6 +73,62 @@ class Record:
         record.write()
         return record
 
+    @classmethod
+    def reopen(cls, folder: Path) -> Record:
+        """Return the record of a run that did not come to its end. Raises UserError where there is none."""
+        file = folder / "run.json"
+        try:
+            facts = json.loads(file.read_text("utf-8"))
+            state = facts["state"]
+        except FileNotFoundError:
+            raise UserError(
+                f"{folder} is no run: it holds no run.json. Start one with: python -m trainer run"
+            ) from None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{file} cannot be read: {error}.") from None
+        if state == "done":
+            raise UserError(
+                f"{folder} is done: there is nothing to go on with. Start another with: python -m trainer run"
+            )
+        return cls(folder, facts)
+
+    def go_on(self, step: int) -> None:
+        """Note that the run goes on after a step, and forget what was noted of the steps behind it."""
+        self.facts.setdefault("resumed", []).append({"at": now(), "step": step, "was": self.facts["state"]})
+        self.facts |= {"state": "running", "ended": None, "error": None, "software": software_versions()}
+        self.keep_lines("metrics.jsonl", [line for line in self.metrics() if line["step"] <= step])
+        self.write()
+
+    def metrics(self) -> list[dict[str, Any]]:
+        return list(self.lines("metrics.jsonl"))
+
+    def lines(self, name: str) -> Iterator[dict[str, Any]]:
+        """Yield the objects of a file of the run; a last line that was broken off is none."""
+        with contextlib.suppress(FileNotFoundError), (self.folder / name).open(encoding="utf-8") as file:
+            for line in file:
+                with contextlib.suppress(ValueError):
+                    yield json.loads(line)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the run, so that no other process writes to it. Raises UserError where one does."""
+        if os.name == "nt":
+            yield
+            return
+        import fcntl
+
+        handle = os.open(self.folder, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UserError(
+                    f"{self.folder} is at work in another process. Stop that first, or wait for it."
+                ) from None
+            yield
+        finally:
+            os.close(handle)
+
     def __enter__(self) -> Record:
         return self
 
@@ -87,10 +143,12 @@ class Record:
         else:
             self.facts["state"] = "done"
         self.facts["ended"] = now()
-        self.write()
+        # On a full disk the sentence that says so is worth more than the record that cannot be written.
+        with contextlib.suppress(OSError) if error else contextlib.nullcontext():
+            self.write()
 
     def write(self) -> None:
-        write_whole(self.folder / "run.json", json.dumps(self.facts, ensure_ascii=False, indent=2) + "\n")
+        write_json(self.folder / "run.json", self.facts)
 
     def note(self, metrics: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl, there to be read while the run goes on."""
@@ -99,15 +157,20 @@ class Record:
 
     def keep(self, name: str, content: Mapping[str, Any]) -> None:
         """Write one object as a file of the run."""
-        write_whole(self.folder / name, json.dumps(content, ensure_ascii=False, indent=2) + "\n")
+        write_json(self.folder / name, content)
 
     def keep_lines(self, name: str, lines: Iterable[Mapping[str, Any]]) -> None:
         """Write objects, one a line, as a file of the run."""
         write_whole(self.folder / name, "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in lines))
 
 
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    write_whole(path, json.dumps(content, ensure_ascii=False, indent=2) + "\n")
+
+
 def write_whole(path: Path, text: str) -> None:
     """Replace a file so that a reader, or a power cut, finds all of the old text or all of the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
         with open(handle, "w", encoding="utf-8") as file:

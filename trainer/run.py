@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
+import importlib.util
 import os
 import random
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import fields
-from functools import partial
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import datasets
 import torch
-import transformers
-import trl
-from torch.nn.functional import cross_entropy
-from trl import SFTConfig, SFTTrainer
 
-from trainer import UserError, dataset
+from trainer import Stopped, UserError, batches, checkpoints, dataset, rates
+from trainer.checkpoints import Checkpoint
 from trainer.config import FilledConfig, RunConfig, fill_in
-from trainer.dataset import IGNORED, SPLITS, Rendered, Renderer
-from trainer.evaluate import LineLoss, collate, evaluate, line_losses, loss_lines
+from trainer.dataset import SPLITS, Rendered, Renderer
+from trainer.evaluate import LineLoss, evaluate, line_losses, loss_lines
 from trainer.model import Base, add_adapter, load_base
 from trainer.record import Record, choose_folder
 from trainer.sample import Answer, generate, sample_lines
+from trainer.training import Diverged, StepTrainer, keeps_lines_apart, longest_row
+from trainer.watch import Watch
 
-# Below this many weights, what lies between the layers fits any GPU, and keeping it saves a third of the work.
-CHECKPOINTED_ABOVE = 1e9
-EVALUATIONS = 10
+PACKAGES = {"schedule-free": "schedulefree", "prodigy": "prodigyopt"}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that a run begins with: nothing of it changes while it goes on."""
+
+    config: FilledConfig
+    data: dict[str, Any]
+    base: Base
+    renderer: Renderer
+    lines: list[Rendered]
+    left_out: list[str]
+
+    def split(self, name: str) -> list[Rendered]:
+        return [line for line in self.lines if line.example.split == name]
 
 
 def run(asked: RunConfig) -> Record:
@@ -40,38 +48,102 @@ def run(asked: RunConfig) -> Record:
     All that can be refused is refused before the folder is made. Raises UserError.
     """
     folder = choose_folder(asked.output)
-    threads = use_threads(asked.threads)
     path = Path(asked.data) if asked.data else dataset.newest_export()
+    prepared = prepare(asked, path)
+    tell_plan(prepared)
+    base, config = prepared.base, prepared.config
+    record = Record.begin(
+        folder,
+        asked,
+        config,
+        data=prepared.data,
+        lines={name: len(prepared.split(name)) for name in SPLITS},
+        left_out=prepared.left_out,
+        base=base.identity,
+        notes=prepared.renderer.notes,
+        device={"name": base.device.title, "dtype": str(base.device.dtype).removeprefix("torch.")},
+    )
+    with record.alone(), record:
+        finish(prepared, record, None)
+    return record
+
+
+def resume(folder: Path) -> Record:
+    """Go on with a run that was broken off, from its newest whole checkpoint, as if it never had been.
+
+    Raises UserError where it is done, is at work, or its data, base or batches are no longer the same.
+    """
+    record = Record.reopen(folder)
+    with record.alone():
+        config = FilledConfig(**record.facts["config"]["resolved"])
+        checkpoint, faults = checkpoints.newest_whole(folder)
+        for fault in faults:
+            say(fault)
+        data = record.facts["data"]
+        if dataset.describe(Path(data["path"]))["sha256"] != data["sha256"]:
+            raise UserError(
+                f"{data['path']} was changed since {folder} began, so its steps cannot be gone on with. Put the data "
+                "back, or start a new run with: python -m trainer run"
+            )
+        prepared = prepare(replace(config, unverified=True), Path(data["path"]))
+        if prepared.base.identity["config_sha256"] != record.facts["base"]["config_sha256"]:
+            raise UserError(f"The base {config.base} is no longer the one that {folder} began with. Start a new run.")
+        if checkpoint and checkpoint.state["config"]["batch_size"] != config.batch_size:
+            raise UserError(
+                f"The checkpoint of step {checkpoint.step} took {checkpoint.state['config']['batch_size']} lines a "
+                f"step, and run.json says {config.batch_size}. Put run.json back, or start a new run."
+            )
+        if checkpoint and checkpoint.state["batches"] != batches.digest(*steps_of(prepared)):
+            raise UserError(
+                f"The steps of {folder} are no longer those it began with: its tokenizer or its options have changed. "
+                "Put them back, or start a new run."
+            )
+        step = checkpoint.step if checkpoint else 0
+        say(
+            f"Going on after step {step}." if checkpoint else "There is no checkpoint yet: beginning at the first step."
+        )
+        record.go_on(step)
+        with record:
+            finish(prepared, record, checkpoint)
+    return record
+
+
+def prepare(asked: RunConfig, path: Path) -> Prepared:
+    """Read and check the data, load the base, and settle every option. Raises UserError."""
+    check_packages(asked)
+    threads = use_threads(asked.threads)
     data = dataset.describe(path)
     if not asked.unverified:
         dataset.verify(path, data)
     examples = dataset.split(dataset.read_examples(path), asked.validation, asked.test, asked.seed)
-
     base = load_base(asked)
     renderer = Renderer(base.tokenizer)
     lines, left_out = renderer.render_all(examples)
     config = fill_in(asked, **sizes(base, lines), threads=threads)
+    judge_rate(config, base)
     lines, too_long = dataset.leave_out_long(lines, min(config.max_tokens, base.max_tokens))
-    left_out += too_long
-    by_split = {name: [line for line in lines if line.example.split == name] for name in SPLITS}
-    tell_plan(path, by_split, left_out, base, renderer, config)
+    return Prepared(config, data, base, renderer, lines, left_out + too_long)
 
-    with Record.begin(
-        folder,
-        asked,
-        config,
-        data=data,
-        lines={name: len(split) for name, split in by_split.items()},
-        left_out=left_out,
-        base=base.identity,
-        notes=renderer.notes,
-        device={"name": base.device.title, "dtype": str(base.device.dtype).removeprefix("torch.")},
-    ) as record:
-        model = fit(base, by_split["train"], by_split["validation"], config, record)
-        model.save_pretrained(folder / "adapter", save_embedding_layers=False)
-        base.tokenizer.save_pretrained(folder / "adapter")
-        measure(model, base, renderer, lines, config, record)
-    return record
+
+def judge_rate(config: FilledConfig, base: Base) -> None:
+    """Warn of a learning rate that brings nothing; raise UserError for one that runs diverge with, unless forced."""
+    if config.optimizer == "prodigy":  # it finds its own
+        return
+    prior = rates.prior(base.hidden_size, base.weights, adapter=config.adapter != "none")
+    judged = rates.judge(config.learning_rate, prior)
+    if judged.level == "high" and not config.force:
+        raise UserError(f"{judged.words} Look for one with: python -m trainer find-lr — or insist on it with --force")
+    if judged.level != "fits":
+        say(f"Warning: {judged.words}")
+
+
+def check_packages(config: RunConfig) -> None:
+    """Raise UserError where an option needs a package that is not installed."""
+    for option, name in (("optimizer", PACKAGES.get(config.optimizer)), ("tracker", config.tracker)):
+        if name not in (None, "none") and importlib.util.find_spec(name) is None:
+            raise UserError(
+                f"--{option} {getattr(config, option)} needs a package that is not installed: pip install {name}"
+            )
 
 
 def use_threads(asked: int | None) -> int:
@@ -90,28 +162,23 @@ def sizes(base: Base, lines: Sequence[Rendered]) -> dict[str, int]:
     }
 
 
-def tell_plan(
-    path: Path,
-    by_split: dict[str, list[Rendered]],
-    left_out: Sequence[str],
-    base: Base,
-    renderer: Renderer,
-    config: FilledConfig,
-) -> None:
+def tell_plan(prepared: Prepared) -> None:
     """Say on standard error what is about to happen, and everything the user might not expect."""
-    counts = ", ".join(f"{len(lines)} to {verb}" for verb, lines in zip(VERBS, by_split.values(), strict=True))
-    say(f"Data: {path}: {counts}.")
+    config, base, left_out = prepared.config, prepared.base, prepared.left_out
+    counts = ", ".join(f"{len(prepared.split(name))} to {verb}" for name, verb in zip(SPLITS, VERBS, strict=True))
+    say(f"Data: {prepared.data['path']}: {counts}.")
     for reason in left_out[:10]:
         say(f"Left out: {reason}.")
     if len(left_out) > 10:
         say(f"Left out: {len(left_out) - 10} more lines; all are named in run.json.")
     say(f"Base: {base.identity['name']}, {base.weights / 1e6:,.1f} M weights, {config.quantisation}.")
-    for note in [base.identity.get("note"), *renderer.notes]:
+    for note in [base.identity.get("note"), *prepared.renderer.notes]:
         if note:
             say(f"Note: {note}")
     say(f"Device: {base.device.title}, {base.device.dtype}, since {base.device.reason}.".replace("torch.", ""))
+    trained = "All weights" if config.adapter == "none" else f"Adapter: {config.adapter}, rank {config.rank}"
     say(
-        f"Adapter: rank {config.rank}, learning rate {config.learning_rate:g}, {config.epochs:g} epochs of "
+        f"{trained}, learning rate {config.learning_rate:g}, {config.epochs:g} epochs of at most "
         f"{config.batch_size} lines a step, lines of at most {config.max_tokens} tokens."
     )
 
@@ -119,171 +186,133 @@ def tell_plan(
 VERBS = ("train", "validate", "test")
 
 
-def fit(
-    base: Base, train: Sequence[Rendered], validation: Sequence[Rendered], config: FilledConfig, record: Record
-) -> Any:
-    """Train a new adapter on the lines, noting each step, and return the model with it.
+def finish(prepared: Prepared, record: Record, checkpoint: Checkpoint | None) -> None:
+    """Train, from a checkpoint on if there is one, keep the result, and measure base and tuned."""
+    base, config = prepared.base, prepared.config
+    prompts = [line.example for line in choose(prepared.split("test"), config.samples, config.seed)]
+    found: dict[str, tuple[list[LineLoss], list[Answer]]] = {}
+    if config.adapter == "none":  # what the base says is known only before its weights change
+        found["base"] = measure("base", base.model, prepared, prompts)
+    model = fit(prepared, record, checkpoint)
+    keep_result(model, prepared, record)
+    if config.adapter != "none":
+        with model.disable_adapter():  # the same model, so that nothing else differs
+            found["base"] = measure("base", model, prepared, prompts)
+    found["tuned"] = measure("tuned", model, prepared, prompts)
+    losses = {name: each[0] for name, each in found.items()}
+    answers = {name: each[1] for name, each in found.items()}
+    record.keep_lines("losses.jsonl", loss_lines(prepared.lines, losses))
+    record.keep_lines("samples.jsonl", sample_lines(prompts, answers, config))
+    record.keep("evaluation.json", evaluate(prepared.lines, losses, prompts, answers))
+    if not config.keep_checkpoints:
+        checkpoints.remove_all(record.folder)
 
-    Raises UserError where the loss is no longer a number.
+
+def steps_of(prepared: Prepared) -> tuple[list[list[int]], list[int]]:
+    """Return the steps of a run, each a list of training lines by number, and the lengths of those lines."""
+    lengths = [len(line.input_ids) for line in prepared.split("train")]
+    config = prepared.config
+    return batches.plan_steps(
+        len(lengths), epochs=config.epochs, batch_size=config.batch_size, seed=config.seed
+    ), lengths
+
+
+def fit(prepared: Prepared, record: Record, checkpoint: Checkpoint | None) -> Any:
+    """Train the lines, step by step, and return the model with what it learnt: the best that was evaluated.
+
+    Raises Diverged where the loss or the gradient is no longer a number, and Stopped after a signal; what was
+    learnt until then is kept.
     """
+    base, config = prepared.base, prepared.config
+    steps, lengths = steps_of(prepared)
+    tokens_at_once, activation_checkpointing = choose_parts(base, config, max(lengths))
+    packed, tokens_at_once = row_limit(base, config, tokens_at_once)
     model = add_adapter(base.model, config)
-    trainer = AnswerTrainer(
-        model=model,
-        args=training_arguments(base, config, len(train), bool(validation), record.folder),
-        train_dataset=token_rows(train),
-        eval_dataset=token_rows(validation) if validation else None,
-        processing_class=base.tokenizer,
-        data_collator=partial(collate, pad=base.tokenizer.pad_token_id),
-        callbacks=[Watch(record)],
+    identity = {
+        "batches": batches.digest(steps, lengths),
+        "data": prepared.data["sha256"],
+        "config": asdict(config),
+    }
+    watched = prepared.split("validation")
+    prompts = [line.example for line in choose(watched, config.progress_prompts, config.seed)]
+    watch = Watch(record, base, prepared.renderer, watched, prompts, config, identity, checkpoint)
+    trainer = StepTrainer(
+        base,
+        model,
+        prepared.split("train"),
+        steps,
+        config,
+        record.folder,
+        start=checkpoint.step if checkpoint else 0,
+        packed=packed,
+        tokens_at_once=tokens_at_once,
+        activation_checkpointing=activation_checkpointing,
+        callbacks=[watch],
     )
-    trainer.remove_callback(transformers.PrinterCallback)
-    # TRL turns the adapter of a quantised base into bfloat16, whose 8 bits lose small updates.
-    for weight in model.parameters():
-        if weight.requires_grad:
-            weight.data = weight.data.float()
-    trainer.train()
+    watch.follow(trainer)
+    if trainer.start < len(steps) and not watch.is_over:
+        try:
+            with watch.catching_signals():
+                trainer.train()
+        except Diverged:
+            keep_result(model, prepared, record)
+            raise
+    if watch.asked_to_stop is not None:
+        raise Stopped(watch.asked_to_stop, f"Stopped. Go on with: python -m trainer resume {record.folder}")
+    watch.restore_best()
     return model
 
 
-def training_arguments(base: Base, config: FilledConfig, lines: int, has_validation: bool, folder: Path) -> SFTConfig:
-    """Return the arguments of TRL; raises UserError where the installed TRL lacks one of them."""
-    steps = math.ceil(config.epochs * math.ceil(lines / config.batch_size))
-    known = {each.name for each in fields(SFTConfig)}
-    on_cpu = base.device.name == "cpu"
-    wanted = {
-        "output_dir": str(folder),
-        "save_strategy": "no",
-        "num_train_epochs": config.epochs,
-        "per_device_train_batch_size": config.batch_size // config.accumulation,
-        "per_device_eval_batch_size": config.batch_size // config.accumulation,
-        "gradient_accumulation_steps": config.accumulation,
-        "learning_rate": config.learning_rate,
-        "lr_scheduler_type": config.schedule,
-        "warmup_steps": math.ceil(config.warmup * steps),
-        "max_grad_norm": 1.0,
-        "weight_decay": 0.0,
-        "seed": config.seed,
-        "data_seed": config.seed,
-        "use_cpu": on_cpu,
-        "bf16": base.device.dtype == torch.bfloat16,
-        "dataloader_pin_memory": not on_cpu,
-        "eval_strategy": "steps" if has_validation else "no",
-        "eval_steps": math.ceil(steps / EVALUATIONS),
-        "logging_steps": 1,
-        # The default writes 0.0 for a loss that is no number, and goes on with ruined weights.
-        "logging_nan_inf_filter": False,
-        # After running out of memory it would start again from step 0 with the trained weights kept.
-        "auto_find_batch_size": False,
-        "include_num_input_tokens_seen": "non_padding",
-        "report_to": "none",
-        "disable_tqdm": True,
-        "remove_unused_columns": False,
-        "max_length": None,
-        "packing": False,
-        "dataset_kwargs": {"skip_prepare_dataset": True},
-        # The older name goes with transformers 6.
-        "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing": (
-            not on_cpu and base.weights > CHECKPOINTED_ABOVE
-        ),
-    }
-    if missing := wanted.keys() - known:
-        raise UserError(
-            f"trl {trl.__version__} does not know {', '.join(sorted(missing))}, which this program needs. "
-            "Install a version it was tested with: pip install 'trl>=1.13,<1.17'"
-        )
-    return SFTConfig(**wanted)
+def choose_parts(base: Base, config: FilledConfig, longest: int) -> tuple[int, bool]:
+    """Return how many tokens fit into one forward pass, and whether activations must be computed twice for it.
 
-
-def token_rows(lines: Sequence[Rendered]) -> datasets.Dataset:
-    return datasets.Dataset.from_list([{"input_ids": line.input_ids, "labels": line.labels} for line in lines])
-
-
-class AnswerTrainer(SFTTrainer):
-    """TRL's trainer, with a loss that suits a CPU; on a GPU it is TRL's own."""
-
-    def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        """Return the mean loss of the answer tokens of a whole batch, all its parts together.
-
-        TRL never holds all logits at once, but computes them twice, which on a CPU is 40 % of a step.
-        """
-        if model.device.type != "cpu" or return_outputs:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        labels = inputs.pop("labels")[:, 1:]
-        trained = labels != IGNORED
-        logits = model(**inputs, use_cache=False).logits[:, :-1]
-        tokens = trained.sum() if num_items_in_batch is None else num_items_in_batch
-        return cross_entropy(logits[trained].float(), labels[trained], reduction="sum") / tokens
-
-
-class Watch(transformers.TrainerCallback):
-    """Notes each step in the record, shows progress, and stops a run whose loss is no longer a number."""
-
-    def __init__(self, record: Record) -> None:
-        self.record = record
-        self.started = time.monotonic()
-        self.line: dict[str, Any] = {}
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **kwargs: Any) -> None:
-        for name in ("loss", "grad_norm", "eval_loss"):
-            if not math.isfinite(logs.get(name, 0.0)):
-                raise UserError(
-                    f"The {name.replace('_', ' ')} of step {state.global_step} is {logs[name]}, so nothing can be "
-                    f"learned any more. Try a lower --learning-rate than {args.learning_rate:g}."
-                )
-        if "eval_loss" in logs:  # comes after the line of its step
-            self.line["eval_loss"] = logs["eval_loss"]
-        if "loss" in logs:
-            self.write_line()
-            seconds = time.monotonic() - self.started
-            self.line = {
-                "step": state.global_step,
-                "epoch": logs["epoch"],
-                "loss": logs["loss"],
-                "learning_rate": logs["learning_rate"],
-                "grad_norm": logs["grad_norm"],
-                "tokens": int(state.num_input_tokens_seen),
-                "tokens_per_second": round(float(state.num_input_tokens_seen) / seconds, 1),
-            }
-            self.show(state.max_steps)
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.write_line()
-
-    def write_line(self) -> None:
-        if self.line:
-            self.record.note(self.line)
-            self.line = {}
-
-    def show(self, steps: int) -> None:
-        step = self.line["step"]
-        words = f"Step {step} of {steps}, loss {self.line['loss']:.3f}, {self.line['tokens_per_second']:,.0f} tokens/s"
-        if sys.stderr.isatty():
-            print(f"\r{words}  ", end="\n" if step == steps else "", file=sys.stderr, flush=True)
-        elif step == steps or step % math.ceil(steps / EVALUATIONS) == 0:
-            say(words)
-
-
-def measure(
-    model: Any, base: Base, renderer: Renderer, lines: Sequence[Rendered], config: FilledConfig, record: Record
-) -> None:
-    """Measure base and tuned on all lines, let both answer the same test prompts, and keep all of it.
-
-    The base is the same model with its adapter switched off, so that nothing else differs.
+    What lies between the layers takes about 34 bytes a token for each layer and channel, or 2 where only the
+    input of each layer is kept; the logits 10 a token and word of the vocabulary, of half the tokens.
     """
-    tested = [line for line in lines if line.example.split == "test"]
-    prompts = [line.example for line in choose(tested, config.samples, config.seed)]
-    losses: dict[str, list[LineLoss]] = {}
-    answers: dict[str, list[Answer]] = {}
-    for name, adapter in (("base", model.disable_adapter), ("tuned", contextlib.nullcontext)):
-        say(f"Measuring {name}.")
-        with adapter():
-            losses[name] = line_losses(model, lines, base.tokenizer.pad_token_id, base.device)
-            answers[name] = generate(model, renderer, prompts, config, base.device)
-    record.keep_lines("losses.jsonl", loss_lines(lines, losses))
-    record.keep_lines("samples.jsonl", sample_lines(prompts, answers, config))
-    record.keep("evaluation.json", evaluate(lines, losses, prompts, answers))
+    settings = base.model.config.get_text_config()
+    channels = settings.hidden_size * settings.num_hidden_layers
+    logits = 5 * settings.vocab_size
+    if base.device.name == "cuda":
+        room, most = 0.8 * torch.cuda.mem_get_info()[0], 16384
+    else:
+        room, most = 0.5 * available_memory(), 1024
+    enough = max(longest, 2048)
+    once, twice = (int(room / (each + logits)) for each in (34 * channels, 2 * channels))
+    is_twice = once < min(enough, most)
+    return config.tokens_at_once or max(longest, min(twice if is_twice else once, most)), is_twice
+
+
+def row_limit(base: Base, config: FilledConfig, tokens_at_once: int) -> tuple[bool, int]:
+    """Return whether lines are packed into rows, and how many tokens are then worked through at once."""
+    packed = config.packing == "auto" and keeps_lines_apart(base)
+    return packed, min(tokens_at_once, longest_row(base)) if packed else tokens_at_once
+
+
+def available_memory() -> int:
+    """Return the bytes of main memory that are free, or 8 GiB where the system does not say."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 8 << 30
+
+
+def keep_result(model: Any, prepared: Prepared, record: Record) -> None:
+    """Save the adapter, or the whole model where all of it was trained, as `from_pretrained` reads it."""
+    if prepared.config.adapter == "none":
+        folder = record.folder / "model"
+        model.save_pretrained(folder)
+    else:
+        folder = record.folder / "adapter"
+        model.save_pretrained(folder, save_embedding_layers=False)
+    prepared.base.tokenizer.save_pretrained(folder)
+
+
+def measure(name: str, model: Any, prepared: Prepared, prompts: Sequence[Any]) -> tuple[list[LineLoss], list[Answer]]:
+    """Return the loss of each line, and the answer to each prompt."""
+    base = prepared.base
+    say(f"Measuring {name}.")
+    losses = line_losses(model, prepared.lines, base.tokenizer.pad_token_id, base.device)
+    return losses, generate(model, prepared.renderer, prompts, prepared.config, base.device)
 
 
 def choose(lines: Sequence[Rendered], most: int, seed: int) -> list[Rendered]:

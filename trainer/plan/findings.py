@@ -15,7 +15,7 @@ from trainer.config import FilledConfig, RunConfig
 from trainer.dataset import Rendered, Renderer
 from trainer.machine import Machine
 from trainer.memory import Memory, in_words
-from trainer.plan.prediction import ROOM, peak
+from trainer.plan.prediction import ROOM, part
 
 OUTLIER = 100  # times the median
 FEW_LINES = 10
@@ -137,25 +137,24 @@ def check_memory(
         return []
     words = f"It takes {in_words(needed.total)}, and {machine.title} has {in_words(machine.free)} free."
     for change, changed in cheaper(config):
-        smaller = peak(changed, kept, sizes, machine)
+        _, smaller = part(changed, kept, sizes, machine)
         if smaller.total <= room:
             return [Finding("stop", "memory", f"{words} With {change} it takes {in_words(smaller.total)}.")]
     return [Finding("stop", "memory", f"{words} No option makes it fit: choose a smaller base or a larger machine.")]
 
 
 def cheaper(config: FilledConfig) -> list[tuple[str, FilledConfig]]:
-    """Return changes that save memory, in the order of what they cost: first none, then precision, then length."""
-    parts = [part for part in range(config.accumulation + 1, config.batch_size + 1) if config.batch_size % part == 0]
-    changes = [(f"--accumulation {part}", replace(config, accumulation=part)) for part in parts]
-    smallest = replace(config, accumulation=config.batch_size)
+    """Return changes that save memory, in the order of what they cost: precision, then length."""
+    changes, said = [], ""
+    if config.adapter == "none":
+        config, said = replace(config, adapter="lora"), "--adapter lora "
+        changes.append((said.rstrip(), config))
     if config.quantisation != "nf4":
-        changes.append(("--quantisation nf4", replace(config, quantisation="nf4")))
-        smallest = replace(smallest, quantisation="nf4")
-        changes.append((f"--quantisation nf4 --accumulation {config.batch_size}", smallest))
-    said = f"{'--quantisation nf4 ' * (config.quantisation != 'nf4')}--accumulation {config.batch_size}"
+        config, said = replace(config, quantisation="nf4"), f"{said}--quantisation nf4 "
+        changes.append((said.rstrip(), config))
     for tokens in (1024, 512, 256):
         if tokens < config.max_tokens:
-            changes.append((f"{said} --max-tokens {tokens}", replace(smallest, max_tokens=tokens)))
+            changes.append((f"{said}--max-tokens {tokens}", replace(config, max_tokens=tokens, tokens_at_once=None)))
     return changes
 
 

@@ -40,13 +40,13 @@ def predict(
     config: FilledConfig, kept: Sequence[Rendered], sizes: Architecture, machine: Machine, asked: RunConfig
 ) -> Prediction:
     """Return memory, time and disk of a run over these lines."""
-    needed = peak(config, kept, sizes, machine)
+    tokens_at_once, needed = part(config, kept, sizes, machine)
     by_split = {name: [line for line in kept if line.example.split == name] for name in SPLITS}
     tokens = {name: sum(len(line.input_ids) for line in lines) for name, lines in by_split.items()}
     steps = math.ceil(config.epochs * math.ceil(len(by_split["train"]) / config.batch_size))
-    arithmetic = memory.flops_of_a_token(sizes, trains_all=False, checkpointed=needed.checkpointed)
+    arithmetic = memory.flops_of_a_token(sizes, trains_all=config.adapter == "none", checkpointed=needed.checkpointed)
     called = LAYER_SECONDS[machine.kind] * sizes.layers
-    step_tokens = tokens["train"] / max(1, len(by_split["train"])) * config.batch_size / config.accumulation
+    step_tokens = min(tokens_at_once, tokens["train"] / max(1, len(by_split["train"])) * config.batch_size)
     carried = TOUCHED * (needed.activations + needed.logits) / BANDWIDTH[machine.kind]
     assumed = step_tokens / (step_tokens * arithmetic / machine.speed + carried + 4 * called)
     earlier = earlier_speed(asked, machine)
@@ -58,32 +58,22 @@ def predict(
     answers = 2 * math.ceil(min(config.samples, len(by_split["test"])) / PROMPTS_AT_ONCE)
     longest = config.max_new_tokens * (needed.weights / BANDWIDTH[machine.kind] + called)
     seconds = config.epochs * tokens["train"] / speed + watched + measured + answers * longest
-    disk = memory.run_bytes(sizes, config.rank)
+    disk = memory.run_bytes(sizes, None if config.adapter == "none" else config.rank)
     return Prediction(needed, round(seconds, 1), round(speed, 1), source, disk, steps)
 
 
-def peak(config: FilledConfig, kept: Sequence[Rendered], sizes: Architecture, machine: Machine) -> Memory:
-    """Return the memory of the largest step: the longest lines together, padded to the longest of them.
-
-    What lies between the layers is kept where there is room for it, and computed again where there is not.
-    """
-    longest = sorted((len(line.input_ids) for line in kept if len(line.input_ids) <= config.max_tokens), reverse=True)
-    together = longest[: config.batch_size // config.accumulation] or [config.max_tokens]
-    trained = max(line.answer_tokens for line in kept)
-    made = [
-        memory.estimate(
-            sizes,
-            quantisation=config.quantisation,
-            rank=config.rank,
-            tokens=together[0] * len(together),
-            trained_tokens=min(trained, together[0]) * len(together),
-            dtype=machine.dtype,
-            checkpointed=checkpointed,
-            device=machine.kind,
-        )
-        for checkpointed in (False, True)
-    ]
-    return made[0] if made[0].total <= ROOM * machine.free else made[1]
+def part(config: FilledConfig, kept: Sequence[Rendered], sizes: Architecture, machine: Machine) -> tuple[int, Memory]:
+    """Return how many tokens a step works through at once, and the memory of that."""
+    lines = [line for line in kept if len(line.input_ids) <= config.max_tokens] or kept
+    return memory.choose_part(
+        sizes,
+        config,
+        longest=max(len(line.input_ids) for line in lines),
+        trained_share=max(line.answer_tokens / len(line.input_ids) for line in lines),
+        dtype=machine.dtype,
+        device=machine.kind,
+        room=ROOM * machine.free,
+    )
 
 
 def earlier_speed(asked: RunConfig, machine: Machine) -> tuple[float, str] | None:

@@ -1,0 +1,216 @@
+"""Runs that do not go straight to their end: stopped, gone on with, diverged, ended early."""
+
+import json
+import os
+import shutil
+import signal
+
+import pytest
+from trainer_fixtures import SUMS, sums, tiny_base  # noqa: F401
+
+from trainer.__main__ import main
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+QUICK = ["--samples", "1", "--max-new-tokens", "4", "--progress-prompts", "0"]
+TEN_STEPS = ["--epochs", "5", "--dropout", "0.1", "--quantisation", "none", *QUICK]
+
+
+def lines_of(file):
+    return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+
+
+def stop_after(step, monkeypatch, number=signal.SIGTERM):
+    """Let a signal come in the middle of a step."""
+    from trainer.training import StepTrainer
+
+    work_through = StepTrainer.work_through
+
+    def interrupted(self, model, lines):
+        if self.state.global_step == step - 1:
+            os.kill(os.getpid(), number)
+        return work_through(self, model, lines)
+
+    monkeypatch.setattr(StepTrainer, "work_through", interrupted)
+
+
+@pytest.fixture(scope="module")
+def ended_in_step_five(tiny_base, sums, tmp_path_factory):  # noqa: F811
+    folder = tmp_path_factory.mktemp("runs") / "stopped"
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(5, patch)
+        assert main(["run", str(sums), "--base", str(tiny_base), "-o", str(folder), *TEN_STEPS]) == 143
+    return folder
+
+
+@pytest.fixture
+def stopped(ended_in_step_five, tmp_path):
+    """The folder of a run of ten steps that was ended in its fifth."""
+    return shutil.copytree(ended_in_step_five, tmp_path / "stopped")
+
+
+def test_five_steps_and_five_after_a_stop_are_ten_bit_for_bit(stopped, tiny_base, sums, tmp_path, capsys):  # noqa: F811
+    assert json.loads((stopped / "run.json").read_text())["state"] == "stopped"
+    assert len(lines_of(stopped / "metrics.jsonl")) == 5
+    assert main(["resume", str(stopped)]) == 0
+    assert "Going on after step 5." in capsys.readouterr().err
+
+    whole = tmp_path / "whole"
+    assert main(["run", str(sums), "--base", str(tiny_base), "-o", str(whole), *TEN_STEPS]) == 0
+    adapter = "adapter/adapter_model.safetensors"
+    assert (stopped / adapter).read_bytes() == (whole / adapter).read_bytes()
+    for file in ("train_losses.jsonl", "losses.jsonl", "samples.jsonl", "evaluation.json"):
+        assert (stopped / file).read_text() == (whole / file).read_text()
+    same = ("step", "epoch", "loss", "eval_loss", "learning_rate", "grad_norm", "tokens")
+    one, other = (
+        [{k: v for k, v in line.items() if k in same} for line in lines_of(f / "metrics.jsonl")]
+        for f in (stopped, whole)
+    )
+    assert one == other
+    record = json.loads((stopped / "run.json").read_text())
+    assert (record["state"], record["resumed"][0]["step"], record["resumed"][0]["was"]) == ("done", 5, "stopped")
+    assert not (stopped / "checkpoints").exists()
+
+
+def test_each_line_has_its_loss_of_each_epoch(stopped):
+    main(["resume", str(stopped)])
+    losses = lines_of(stopped / "train_losses.jsonl")
+    assert len(losses) == 24
+    for line in losses:
+        assert {len(line["steps"]), len(line["losses"])} == {5}
+        assert line["place"].startswith("sums.jsonl line ")
+    assert sorted(step for line in losses for step in line["steps"]) == sorted([*range(1, 11)] * 12)
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(stopped, capsys):
+    (newest,) = (stopped / "checkpoints").glob("step-000005")
+    os.truncate(newest / "optimizer.safetensors", 1000)
+    assert main(["resume", str(stopped)]) == 0
+    said = capsys.readouterr().err
+    assert "The checkpoint of step 5 is not whole: optimizer.safetensors is not as it was saved." in said
+    assert "Going on after step 4." in said
+    assert len(lines_of(stopped / "metrics.jsonl")) == 10
+
+
+def test_changed_data_is_refused(tiny_base, sums, tmp_path, monkeypatch, capsys):  # noqa: F811
+    data, folder = tmp_path / "pairs.jsonl", tmp_path / "run"
+    data.write_text(sums.read_text())
+    with monkeypatch.context() as patch:
+        stop_after(2, patch, signal.SIGINT)
+        assert main(["run", str(data), "--base", str(tiny_base), "-o", str(folder), *TEN_STEPS]) == 130
+    assert capsys.readouterr().err.endswith(f"Stopped. Go on with: python -m trainer resume {folder}\n")
+    data.write_text(sums.read_text().replace("It is 5.", "It is 6."))
+    assert main(["resume", str(folder)]) == 1
+    assert f"Error: {data} was changed since {folder} began" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [("batch_size", 8, "took 16 lines a step, and run.json says 8"), ("seed", 2, "are no longer those it began with")],
+)
+def test_other_batches_are_refused(option, value, words, stopped, capsys):
+    record = json.loads((stopped / "run.json").read_text())
+    record["config"]["resolved"][option] = value
+    (stopped / "run.json").write_text(json.dumps(record))
+    assert main(["resume", str(stopped)]) == 1
+    assert words in capsys.readouterr().err
+
+
+def test_a_run_that_is_done_or_at_work_or_none_is_refused(stopped, tmp_path, capsys):
+    from trainer.record import Record
+
+    with Record.reopen(stopped).alone():
+        assert main(["resume", str(stopped)]) == 1
+    assert "is at work in another process" in capsys.readouterr().err
+    assert main(["resume", str(tmp_path)]) == 1
+    assert f"{tmp_path} is no run: it holds no run.json" in capsys.readouterr().err
+    assert main(["resume", str(stopped)]) == 0
+    assert main(["resume", str(stopped)]) == 1
+    assert f"Error: {stopped} is done" in capsys.readouterr().err
+
+
+def test_the_second_signal_stops_at_once(tiny_base, sums, tmp_path, monkeypatch):  # noqa: F811
+    from trainer.training import StepTrainer
+
+    def impatient(self, model, lines):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(StepTrainer, "work_through", impatient)
+    folder = tmp_path / "run"
+    assert main(["run", str(sums), "--base", str(tiny_base), "-o", str(folder), *TEN_STEPS]) == 130
+    assert json.loads((folder / "run.json").read_text())["state"] == "stopped"
+    assert not (folder / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_a_number_that_is_none_ends_the_run_with_the_weights_of_the_step_before(
+    what, tiny_base, sums, tmp_path, monkeypatch, capsys  # noqa: F811
+):  # fmt: skip
+    import torch
+    from safetensors.torch import load_file
+
+    from trainer.training import StepTrainer
+
+    compute_loss, seen = StepTrainer.compute_loss, {}
+
+    def fails(self, model, *args, **kwargs):
+        loss, losses = compute_loss(self, model, *args, **kwargs)
+        if self.state.global_step == 3:
+            seen.update((name, w.detach().clone()) for name, w in model.named_parameters() if w.requires_grad)
+            if what == "loss":
+                return loss * torch.nan, losses
+            loss.register_hook(lambda gradient: gradient * torch.inf)
+        return loss, losses
+
+    monkeypatch.setattr(StepTrainer, "compute_loss", fails)
+    folder = tmp_path / "run"
+    options = ["--learning-rate", "3e-3", *TEN_STEPS]
+    assert main(["run", str(sums), "--base", str(tiny_base), "-o", str(folder), *options]) == 1
+    said = capsys.readouterr().err
+    assert f"Error: The {what} of step 4 is nan, so nothing can be learned any more. The weights of step 3" in said
+    assert "Try a third of the learning rate: --learning-rate 0.001, and look at the lines of the step: sums" in said
+    kept = load_file(folder / "adapter" / "adapter_model.safetensors")
+    assert len(kept) == len(seen)
+    for name, weight in seen.items():
+        assert torch.equal(kept[name.replace(".default", "")], weight)
+    record = json.loads((folder / "run.json").read_text())
+    assert (record["state"], "of step 4 is nan" in record["error"]) == ("failed", True)
+
+
+@pytest.fixture(scope="module")
+def many_sums(tmp_path_factory):
+    """Sixty questions, so that twenty-four can be held out to watch."""
+    file = tmp_path_factory.mktemp("data") / "many.jsonl"
+    lines = [(q, a) for q, a in SUMS] + [(q.replace("plus", "and"), a) for q, a in SUMS]
+    file.write_text("".join(json.dumps({"question": q, "answer": a}) + "\n" for q, a in lines))
+    return file
+
+
+def test_training_ends_early_and_the_best_adapter_is_the_result(many_sums, tiny_base, tmp_path, monkeypatch, capsys):  # noqa: F811
+    from safetensors.torch import load_file
+
+    from trainer import watch
+
+    heights = iter([3.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0])
+    measure = watch.line_losses
+
+    def given(*args):
+        height = next(heights)
+        return [type(each)(height, each.tokens) for each in measure(*args)]
+
+    monkeypatch.setattr(watch, "line_losses", given)
+    folder = tmp_path / "run"
+    options = ["--validation", "0.4", "--patience", "3", "--keep-checkpoints", *TEN_STEPS]
+    assert main(["run", str(many_sums), "--base", str(tiny_base), "-o", str(folder), *options]) == 0
+    said = capsys.readouterr().err
+    assert "Stopped early: no better validation loss than that of step 2 in 3 evaluations." in said
+    assert "Kept: step 2, with the lowest validation loss, 1.000." in said
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == [
+        "step-000002",
+        "step-000004",
+        "step-000005",
+    ]
+    best = load_file(folder / "checkpoints" / "step-000002" / "weights.safetensors")
+    result = load_file(folder / "adapter" / "adapter_model.safetensors")
+    assert all((result[name.replace(".default", "")] == weight).all() for name, weight in best.items())

@@ -1,0 +1,393 @@
+"""The steps of a run: TRL's trainer over parts made beforehand, with the loss of each line. Writes nothing down.
+
+Of TRL and transformers only what is meant to be overridden is: the loader, the step, the loss and the schedule. So
+what they know about several processes, trackers and precisions holds here too.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import random
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+import transformers
+import trl
+from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
+from trl import SFTConfig, SFTTrainer
+
+from trainer import UserError, batches, schedules
+from trainer.config import FilledConfig
+from trainer.dataset import IGNORED, Rendered
+from trainer.model import Base
+
+MOST_GRADIENT = 1.0  # the norm that a longer gradient is cut to
+
+
+class Diverged(UserError):
+    """The loss or the gradient is no longer a number; the weights are those of the step before."""
+
+
+def collate(lines: Sequence[Rendered], pad: int, *, packed: bool) -> dict[str, torch.Tensor]:
+    """Return the tensors of one part of a step: what the model reads, and what it is to learn from it.
+
+    Packed, all lines lie in one row, each with positions from 0, by which attention keeps them apart. Else each has
+    its row, padded on the right. `kept` are the places, counted through all rows, after which a token is learnt,
+    `targets` those tokens, `owners` the lines, counted from 0, that they belong to, and `counts` how many each has.
+    """
+    width = max(len(line.input_ids) for line in lines)
+    kept, targets, owners, start = [], [], [], 0
+    for owner, line in enumerate(lines):
+        for place, label in enumerate(line.labels[1:], start=start):
+            if label != IGNORED:
+                kept.append(place)
+                targets.append(label)
+                owners.append(owner)
+        start += len(line.input_ids) if packed else width
+    learnt = {
+        "kept": torch.tensor(kept),
+        "targets": torch.tensor(targets),
+        "owners": torch.tensor(owners),
+        "counts": torch.tensor([trained_tokens(line) for line in lines]),
+    }
+    if packed:
+        ids = [token for line in lines for token in line.input_ids]
+        positions = [place for line in lines for place in range(len(line.input_ids))]
+        return {"input_ids": torch.tensor([ids]), "position_ids": torch.tensor([positions]), **learnt}
+    rows = [line.input_ids + [pad] * (width - len(line.input_ids)) for line in lines]
+    # Padding is known by its length, not by its token, which may be the end token.
+    mask = [[1] * len(line.input_ids) + [0] * (width - len(line.input_ids)) for line in lines]
+    return {"input_ids": torch.tensor(rows), "attention_mask": torch.tensor(mask), **learnt}
+
+
+def trained_tokens(line: Rendered) -> int:
+    """Return how many tokens of a line have a loss: the first of a line is never predicted."""
+    return sum(label != IGNORED for label in line.labels[1:])
+
+
+class StepTrainer(SFTTrainer):
+    """Works through a list of steps from `start` on, each in parts that fit the memory.
+
+    After a step `loss` is its mean over all answer tokens and `line_losses` has the mean of each of its lines,
+    computed before the update. Where memory does not suffice, the parts are halved and the step is done again: the
+    lines of a step stay the same.
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        model: Any,
+        lines: Sequence[Rendered],
+        steps: Sequence[Sequence[int]],
+        config: FilledConfig,
+        folder: Path,
+        *,
+        start: int = 0,
+        packed: bool = False,
+        tokens_at_once: int = 1024,
+        activation_checkpointing: bool = False,
+        callbacks: Sequence[Any] = (),
+    ) -> None:
+        self.lines = lines
+        self.lengths = [len(line.input_ids) for line in lines]
+        self.steps = steps
+        self.run_config = config
+        self.start = start
+        self.packed = packed
+        self.tokens_at_once = tokens_at_once
+        self.pad = base.tokenizer.pad_token_id
+        self.slowed = 1.0  # what the plateau schedule has multiplied the learning rate by
+        self.step_lines: Sequence[int] = ()
+        self.loss = float("nan")
+        self.line_losses: list[tuple[int, float]] = []
+        super().__init__(
+            model=model,
+            args=arguments(base, config, len(steps), folder, activation_checkpointing),
+            train_dataset=datasets.Dataset.from_dict({"step": list(range(start, len(steps)))}),
+            processing_class=base.tokenizer,
+            data_collator=list,
+            callbacks=list(callbacks),
+            optimizer_cls_and_kwargs=optimizer(config),
+        )
+        self.remove_callback(transformers.PrinterCallback)
+        # TRL turns the adapter of a quantised base into bfloat16, whose 8 bits lose small updates.
+        for weight in model.parameters():
+            if weight.requires_grad:
+                weight.data = weight.data.float()
+        self.kept: torch.Tensor | None = None
+        head = model.get_output_embeddings()
+        if head is not None:
+            # Only the places that are learnt from pass the head: of a question nobody needs the logits, which are
+            # the largest tensor of a step and on a CPU most of its work.
+            head.register_forward_pre_hook(self.gather)
+
+    def gather(self, head: Any, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
+        return None if self.kept is None else (arguments[0].flatten(0, -2)[self.kept], *arguments[1:])
+
+    # What transformers asks for
+
+    def get_train_dataloader(self) -> DataLoader:
+        # A generator of its own: taking a number from the common one would change what dropout drops after a resume.
+        return DataLoader(self.steps[self.start :], batch_size=None, collate_fn=as_step, generator=torch.Generator())
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        config, steps = self.run_config, len(self.steps)
+        schedule = "constant" if config.optimizer == "schedule-free" else config.schedule
+        self.lr_scheduler: Any = LambdaLR(
+            optimizer or self.optimizer,
+            lambda taken: self.slowed * schedules.share(self.start + taken, steps, schedule, config.warmup),
+        )
+        return self.lr_scheduler
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:  # transformers divides the first one after a resume by all steps before it
+            logs["loss"] = self.loss
+        super().log(logs, start_time)
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        return 0  # nobody reads it, and it is not asked for as transformers expects
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        """Work through one step and leave the sum of its gradients. Raises Diverged and UserError."""
+        self.step_lines = inputs["lines"]
+        while True:
+            try:
+                total, found = self.work_through(model, self.step_lines)
+                break
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Out of the handler, which holds on to the tensors of the part that was too large.
+            self.take_smaller_parts()
+            model.zero_grad()
+        self.loss = total.item()
+        self.line_losses = [
+            (line, loss) for part, losses in found for line, loss in zip(part, losses.tolist(), strict=True)
+        ]
+        return total
+
+    def work_through(
+        self, model: Any, step: Sequence[int]
+    ) -> tuple[torch.Tensor, list[tuple[list[int], torch.Tensor]]]:
+        """Add up the gradients of a step's parts. Return its loss and that of each line, both still on the device."""
+        model.train()
+        if callable(getattr(self.optimizer, "train", None)):
+            self.optimizer.train()  # of optimizers that learn with other weights than they answer with
+        tokens = sum(trained_tokens(self.lines[line]) for line in step)
+        ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
+        mine = batches.share(step, self.lengths, rank, ranks) if ranks > 1 else step
+        parts = batches.split_step(mine, self.lengths, self.tokens_at_once, packed=self.packed)
+        total = torch.zeros((), device=self.args.device)
+        found = []
+        for place, part in enumerate(parts, start=1):
+            inputs = collate([self.lines[line] for line in part], self.pad, packed=self.packed)
+            moved = {name: tensor.to(self.args.device, non_blocking=True) for name, tensor in inputs.items()}
+            # Processes tell each other their gradients once a step, and take the mean, where the sum is wanted.
+            waits = contextlib.nullcontext() if place == len(parts) else self.accelerator.no_sync(model)
+            with waits:
+                with self.compute_loss_context_manager():
+                    loss, losses = self.compute_loss(model, moved, return_outputs=True, num_items_in_batch=tokens)
+                self.accelerator.backward(loss * ranks)
+            total += loss.detach() * ranks
+            found.append((part, losses))
+        return total, found
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return the loss of a part as a share of the step's: the sum over its answer tokens by all the step's tokens.
+
+        With `return_outputs` also the mean loss of each line of the part, without a gradient.
+        """
+        inputs = dict(inputs)
+        kept, targets, owners, counts = (inputs.pop(name) for name in ("kept", "targets", "owners", "counts"))
+        with self.gathering(kept):
+            logits = model(**inputs, use_cache=False).logits
+        if logits.dim() == 3:  # a model whose head cannot be reached
+            logits = logits.flatten(0, 1)[kept]
+        losses = cross_entropy(logits.float(), targets, reduction="none")
+        loss = losses.sum() / (len(targets) if num_items_in_batch is None else num_items_in_batch)
+        if not return_outputs:
+            return loss
+        return loss, torch.zeros_like(counts, dtype=losses.dtype).index_add_(0, owners, losses.detach()) / counts
+
+    @contextlib.contextmanager
+    def gathering(self, kept: torch.Tensor) -> Iterator[None]:
+        self.kept = kept
+        try:
+            yield
+        finally:
+            self.kept = None
+
+    # Memory
+
+    def take_smaller_parts(self) -> None:
+        """Halve what is worked through at once. Raises UserError where a single line is too much."""
+        if self.accelerator.num_processes > 1:
+            raise UserError(
+                "The memory of one process does not suffice, and the others wait for it. Start again with a smaller "
+                f"--tokens-at-once than {self.tokens_at_once}."
+            )
+        longest = max(self.lengths)
+        if self.tokens_at_once <= longest:
+            line = self.lines[self.lengths.index(longest)]
+            raise UserError(
+                f"{line.example.place}, the longest line with {longest} tokens, does not fit into the memory of "
+                f"{self.args.device}. Leave such lines out with --max-tokens, take a smaller --base, or 4-bit weights "
+                "with --quantisation nf4."
+            )
+        self.tokens_at_once = max(self.tokens_at_once // 2, longest)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def probe(self, model: Any) -> None:
+        """Work through the heaviest part of all, without an update, until the parts are small enough for it."""
+        while True:
+            heaviest = batches.heaviest(self.steps[self.start :], self.lengths, self.tokens_at_once, packed=self.packed)
+            try:
+                self.work_through(model, heaviest)
+                break
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+            self.take_smaller_parts()
+            model.zero_grad()
+        model.zero_grad()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+
+
+def as_step(lines: Sequence[int]) -> dict[str, Sequence[int]]:
+    return {"lines": lines}
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def arguments(base: Base, config: FilledConfig, steps: int, folder: Path, activation_checkpointing: bool) -> SFTConfig:
+    """Return the arguments of TRL; raises UserError where the installed TRL lacks one of them."""
+    known = {each.name for each in fields(SFTConfig)}
+    on_cpu = base.device.name == "cpu"
+    wanted = {
+        "output_dir": str(folder),
+        "save_strategy": "no",
+        "eval_strategy": "no",
+        "max_steps": steps,
+        "gradient_accumulation_steps": 1,  # a step is cut into parts here
+        "learning_rate": peak(config),
+        "max_grad_norm": MOST_GRADIENT,
+        "weight_decay": 0.0,
+        "seed": config.seed,
+        "data_seed": config.seed,
+        "use_cpu": on_cpu,
+        "bf16": base.device.dtype == torch.bfloat16,
+        "logging_steps": 1,
+        # The default writes 0.0 for a loss that is no number, and goes on with ruined weights.
+        "logging_nan_inf_filter": False,
+        # After running out of memory it would start again from step 0 with the trained weights kept.
+        "auto_find_batch_size": False,
+        "report_to": config.tracker,
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "max_length": None,
+        "packing": False,
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+        # The older name goes with transformers 6.
+        "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing": (
+            activation_checkpointing
+        ),
+    }
+    if missing := wanted.keys() - known:
+        raise UserError(
+            f"trl {trl.__version__} does not know {', '.join(sorted(missing))}, which this program needs. "
+            "Install a version it was tested with: pip install 'trl>=1.13,<1.17'"
+        )
+    return SFTConfig(**wanted)
+
+
+def peak(config: FilledConfig) -> float:
+    """Return the learning rate at its highest: 1 for an optimizer that finds the rate by itself."""
+    return 1.0 if config.optimizer == "prodigy" else config.learning_rate
+
+
+def optimizer(config: FilledConfig) -> tuple[Any, dict[str, Any]] | None:
+    """Return the class and the options of an optimizer that is a package of its own; None for AdamW."""
+    if config.optimizer == "schedule-free":
+        from schedulefree import AdamWScheduleFree
+
+        return AdamWScheduleFree, {"lr": config.learning_rate}
+    if config.optimizer == "prodigy":
+        from prodigyopt import Prodigy
+
+        return Prodigy, {"lr": peak(config), "safeguard_warmup": True, "use_bias_correction": True}
+    return None
+
+
+def keeps_lines_apart(base: Base) -> bool:
+    """Return whether lines packed into one row are read as if each were alone: tried on this base, not assumed.
+
+    Two short lines are read apart, packed, and joined into one text. Packed must be like apart, and joined must not.
+    """
+    tokens = torch.arange(4, 20, device=base.model.device).clamp(
+        max=base.model.get_input_embeddings().num_embeddings - 1
+    )
+    second = tokens[8:].unsqueeze(0)
+    whole = tokens.unsqueeze(0)
+    positions = torch.arange(16, device=tokens.device).unsqueeze(0)
+    with torch.no_grad(), base.device.autocast():
+        base.model.eval()
+        alone, packed, joined = (
+            base.model(input_ids=ids, position_ids=places, use_cache=False).logits[:, -8:].float()
+            for ids, places in ((second, positions[:, :8]), (whole, positions % 8), (whole, positions))
+        )
+    return bool((packed - alone).abs().max() <= 0.1 * (joined - alone).abs().max())
+
+
+def longest_row(base: Base) -> int:
+    """Return how many tokens a packed row may have: where positions are learnt, no more than the base has of them.
+
+    Each line begins at position 0 again, but such bases keep a mask of fixed size for the row as a whole.
+    """
+    settings = base.model.config.get_text_config()
+    turns = any(getattr(settings, name, None) for name in ("rope_parameters", "rope_theta", "rope_scaling"))
+    return sys.maxsize if turns else base.max_tokens
+
+
+# The state of chance, as text
+
+
+def random_state() -> dict[str, Any]:
+    """Return the state of all that draws numbers in a step, as JSON."""
+    version, numbers, gauss = random.getstate()
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {
+        "python": [version, list(numbers), gauss],
+        "torch": as_text(torch.get_rng_state()),
+        "cuda": [as_text(state) for state in devices],
+    }
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    torch.set_rng_state(from_text(state["torch"]))
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([from_text(each) for each in state["cuda"]])
+
+
+def as_text(state: torch.Tensor) -> str:
+    return base64.b64encode(bytes(state.tolist())).decode()
+
+
+def from_text(text: str) -> torch.Tensor:
+    return torch.tensor(list(base64.b64decode(text)), dtype=torch.uint8)

@@ -1,0 +1,404 @@
+"""What happens between two steps: numbers, evaluations, checkpoints, early stopping, signals. Knows no data file."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+import transformers
+
+from trainer import Stopped, UserError, checkpoints, schedules
+from trainer.config import FilledConfig
+from trainer.dataset import Example, Rendered, Renderer
+from trainer.evaluate import line_losses, perplexity
+from trainer.model import Base
+from trainer.record import Record
+from trainer.sample import generate, sample_lines
+from trainer.training import Diverged, StepTrainer, random_state, set_random_state, trained_tokens
+
+EVALUATIONS = 10  # in a run
+ENOUGH_LINES = 20  # of validation, to take one adapter for better than another
+SAVE_SECONDS = 900  # between two checkpoints, at most
+KEPT = 2  # newest checkpoints, beside the best
+
+
+class Watch(transformers.TrainerCallback):
+    """Notes each step in the record, and decides when to evaluate, to save, and to stop.
+
+    All of it happens once a step, after the update; only a gradient that is no number is found before.
+    """
+
+    def __init__(
+        self,
+        record: Record,
+        base: Base,
+        renderer: Renderer,
+        validation: Sequence[Rendered],
+        prompts: Sequence[Example],
+        config: FilledConfig,
+        identity: dict[str, Any],
+        resumed: checkpoints.Checkpoint | None,
+    ) -> None:
+        self.record = record
+        self.base = base
+        self.renderer = renderer
+        self.validation = validation
+        self.prompts = prompts  # answered at each evaluation
+        self.config = config
+        self.identity = identity  # what a run that goes on must find unchanged
+        self.resumed = resumed
+        was = resumed.state["watch"] if resumed else {}
+        self.best: dict[str, float] | None = was.get("best")
+        self.since_best: int = was.get("since_best", 0)
+        self.seconds: float = was.get("seconds", 0.0)  # of training alone
+        self.side_seconds: list[float] = []  # of evaluations, one by one
+        self.saved_at = time.monotonic()
+        self.asked_to_stop: int | None = None
+        self.warned: set[str] = set()
+        self.line_losses = TrainLosses(record, resumed.step if resumed else 0)
+        self.losses = [line["loss"] for line in record.metrics()] if resumed else []
+
+    def follow(self, trainer: StepTrainer) -> None:
+        """Take up the trainer that is watched, and put it where the checkpoint was."""
+        self.trainer = trainer
+        self.line_losses.begin(trainer.lines)
+        if self.resumed:
+            load_weights(trainer.model, self.resumed.tensors("weights"))
+            trainer.tokens_at_once = self.resumed.state["watch"]["tokens_at_once"]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run had stopped early already when it was broken off."""
+        return self.picks_best and self.since_best >= self.config.patience
+
+    def restore_best(self) -> None:
+        """Put the weights of the best evaluation in place, where there are lines enough to tell."""
+        if self.picks_best and self.best:
+            best = checkpoints.read_step(self.record.folder, self.best_step)
+            load_weights(self.trainer.model, best.tensors("weights"))
+            self.say(f"Kept: step {self.best_step}, with the lowest validation loss, {self.best['eval_loss']:.3f}.")
+        elif callable(getattr(self.trainer.optimizer, "eval", None)):
+            self.trainer.optimizer.eval()
+
+    @property
+    def picks_best(self) -> bool:
+        """Whether the adapter of the best evaluation is the result, and a run may end early."""
+        return self.config.patience > 0 and len(self.validation) >= ENOUGH_LINES
+
+    # What transformers calls
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        trainer = self.trainer
+        self.steps = len(trainer.steps)
+        self.evaluated_each = math.ceil(self.steps / EVALUATIONS)
+        tokens = [sum(trainer.lengths[line] for line in step) for step in trainer.steps]
+        learnt = [sum(trained_tokens(trainer.lines[line]) for line in step) for step in trainer.steps]
+        self.tokens, self.learnt = running(tokens), running(learnt)
+        self.seen = running([len(step) for step in trainer.steps])
+        self.first = trainer.start
+        if trainer.args.device.type == "cuda":
+            trainer.probe(trainer.model_wrapped)
+        if self.resumed:
+            state.global_step = self.resumed.step
+            trainer.slowed = self.resumed.state["watch"]["slowed"]
+            trainer.optimizer.load_state_dict(
+                checkpoints.unpack_optimizer(self.resumed.tensors("optimizer"), self.resumed.state["optimizer"])
+            )
+            set_random_state(self.resumed.state["random"])
+        self.started = time.monotonic()
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        step = state.global_step + 1
+        if not math.isfinite(self.trainer.loss):
+            raise Diverged(self.words_of_divergence("loss", self.trainer.loss, step, step - 1))
+        gradients = [weight.grad for weight in self.trainer.model.parameters() if weight.grad is not None]
+        if not torch.stack(torch._foreach_norm(gradients)).isfinite().all():
+            raise Diverged(self.words_of_divergence("gradient", math.nan, step, step - 1))
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **kwargs: Any) -> None:
+        if "loss" not in logs:
+            return
+        step = state.global_step
+        self.seconds += time.monotonic() - self.started
+        self.line_losses.add(step, self.trainer.line_losses)
+        self.losses.append(self.trainer.loss)
+        line = self.measure_step(step, logs)
+        if self.validation and (step % self.evaluated_each == 0 or step == self.steps):
+            line["eval_loss"] = self.evaluate(step)
+            if self.is_over:
+                self.say(
+                    f"Stopped early: no better validation loss than that of step {self.best_step} "
+                    f"in {self.since_best} evaluations."
+                )
+                control.should_training_stop = True
+        self.record.note(line)
+        self.show(line)
+        self.warn(step)
+        ends = step == self.steps or control.should_training_stop or self.asked_to_stop is not None
+        if ends or "eval_loss" in line or time.monotonic() - self.saved_at > SAVE_SECONDS:
+            self.save(step)
+        if self.asked_to_stop is not None:
+            control.should_training_stop = True
+        self.started = time.monotonic()
+
+    # Numbers
+
+    def measure_step(self, step: int, logs: dict[str, Any]) -> dict[str, Any]:
+        done = self.tokens[step] - self.tokens[self.first]
+        here = self.seconds - (self.resumed.state["watch"]["seconds"] if self.resumed else 0.0)
+        speed = done / max(here, 1e-9)
+        evaluations_left = self.steps // self.evaluated_each - step // self.evaluated_each if self.validation else 0
+        left = (self.tokens[-1] - self.tokens[step]) / speed
+        left += evaluations_left * (sum(self.side_seconds) / max(1, len(self.side_seconds)))
+        return {
+            "step": step,
+            "epoch": round(self.seen[step] / len(self.trainer.lines), 4),
+            "loss": round(self.trainer.loss, 6),
+            "learning_rate": logs["learning_rate"],
+            "grad_norm": round(float(logs["grad_norm"]), 6),
+            "tokens": self.tokens[step],
+            "supervised_tokens": self.learnt[step],
+            "tokens_per_second": round(speed, 1),
+            "seconds_left": round(left, 1),
+            "peak_memory": peak_memory(),
+        }
+
+    def evaluate(self, step: int) -> float:
+        """Return the loss of the validation lines, remember whether it is the best, and slow down if it is not."""
+        started = time.monotonic()
+        with self.answering_weights():
+            losses = line_losses(self.trainer.model, self.validation, self.trainer.pad, self.base.device)
+            self.answer(step)
+        loss = math.log(perplexity(losses))
+        if not math.isfinite(loss):  # the weights are ruined already
+            good, _ = checkpoints.newest_whole(self.record.folder)
+            if good:
+                load_weights(self.trainer.model, good.tensors("weights"))
+            raise Diverged(self.words_of_divergence("validation loss", loss, step, good.step if good else 0))
+        if self.best is None or loss < self.best["eval_loss"]:
+            self.best, self.since_best = {"step": step, "eval_loss": loss}, 0
+        else:
+            self.since_best += 1
+            if self.config.schedule == "plateau":
+                self.trainer.slowed *= schedules.SLOWED
+        self.side_seconds.append(time.monotonic() - started)
+        return round(loss, 6)
+
+    def answer(self, step: int) -> None:
+        """Answer the fixed prompts, to be read along; what chance brings to the next step stays as it is."""
+        if not self.prompts:
+            return
+        cards = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+        with torch.random.fork_rng(devices=cards):
+            answers = generate(self.trainer.model, self.renderer, self.prompts, self.config, self.base.device)
+        self.record.keep_lines(
+            f"progress/samples-{step:06d}.jsonl", sample_lines(self.prompts, {"tuned": answers}, self.config)
+        )
+
+    @property
+    def best_step(self) -> int:
+        return int(self.best["step"]) if self.best else 0
+
+    @contextlib.contextmanager
+    def answering_weights(self) -> Iterator[None]:
+        """Put the weights in place that an optimizer answers with, where those it learns with are others."""
+        optimizer = self.trainer.optimizer
+        differs = callable(getattr(optimizer, "eval", None))
+        if differs:
+            optimizer.eval()
+        try:
+            yield
+        finally:
+            if differs:
+                optimizer.train()
+
+    # Checkpoints
+
+    def save(self, step: int) -> None:
+        """Keep all that the next step depends on, and take away what no step needs any more."""
+        with self.answering_weights():
+            optimizer, packed = checkpoints.pack_optimizer(self.trainer.optimizer.state_dict())
+            checkpoints.save(
+                self.record.folder,
+                step,
+                {"weights": trained_weights(self.trainer.model), "optimizer": optimizer},
+                {
+                    **self.identity,
+                    "optimizer": packed,
+                    "random": random_state(),
+                    "watch": {
+                        "best": self.best,
+                        "since_best": self.since_best,
+                        "seconds": self.seconds,
+                        "slowed": self.trainer.slowed,
+                        "tokens_at_once": self.trainer.tokens_at_once,
+                    },
+                },
+            )
+        self.line_losses.write()
+        self.saved_at = time.monotonic()
+        newest = checkpoints.numbers(self.record.folder / checkpoints.FOLDER)[-KEPT:]
+        checkpoints.keep_only(self.record.folder, {*newest, *([self.best_step] if self.picks_best else [])})
+
+    # Ends
+
+    @contextlib.contextmanager
+    def catching_signals(self) -> Iterator[None]:
+        """Let Ctrl-C and SIGTERM end the step and save; the second one stops at once."""
+
+        def note(number: int, frame: Any) -> None:
+            if self.asked_to_stop is not None:
+                raise Stopped(number)
+            self.asked_to_stop = number
+            self.say("Stopping after this step, and saving it. Once more stops at once.")
+
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def words_of_divergence(self, what: str, value: float, step: int, good: int) -> str:
+        places = [self.trainer.lines[line].example.place for line in self.trainer.step_lines]
+        shown = ", ".join(places[:16]) + (f" and {len(places) - 16} more" if len(places) > 16 else "")
+        kept = f"The weights of step {good} are kept. " if good else ""
+        return (
+            f"The {what} of step {step} is {value}, so nothing can be learned any more. {kept}"
+            f"Try a third of the learning rate: --learning-rate {self.config.learning_rate / 3:.2g}, and look at the "
+            f"lines of the step: {shown}."
+        )
+
+    def warn(self, step: int) -> None:
+        """Say once what the losses tell of the learning rate."""
+        trouble = schedules.trouble(self.losses)
+        if trouble is None or trouble in self.warned or step < self.steps / 5:
+            return
+        self.warned.add(trouble)
+        rate = self.config.learning_rate
+        if trouble == "rises":
+            self.say(f"Warning: the loss rises. The learning rate, {rate:g}, may be too high: try {rate / 3:.2g}.")
+        else:
+            self.say(
+                f"Warning: the loss hardly moves. The learning rate, {rate:g}, may be too low: try {3 * rate:.2g}."
+            )
+
+    # Words
+
+    def show(self, line: dict[str, Any]) -> None:
+        step = line["step"]
+        words = [f"step {step} of {self.steps}", f"loss {line['loss']:.3f}"]
+        if self.best:
+            words.append(f"validation {self.best['eval_loss']:.3f} at best")
+        words += [f"{line['tokens_per_second']:,.0f} tokens/s", f"{duration(line['seconds_left'])} left"]
+        if sys.stderr.isatty():
+            width = shutil.get_terminal_size().columns - 1
+            room = min(24, width - len(text := "  ".join(words)) - 2)
+            bar = f"{bar_of(step / self.steps, room)}  " if room >= 8 else ""
+            print(
+                f"\r\x1b[K{(bar + text)[:width]}", end="\n" if step == self.steps else "", file=sys.stderr, flush=True
+            )
+        elif step == self.steps or step % self.evaluated_each == 0:
+            print(", ".join(words).capitalize(), file=sys.stderr, flush=True)
+
+    def say(self, words: str) -> None:
+        lead = "\r\x1b[K" if sys.stderr.isatty() else ""
+        print(f"{lead}{words}", file=sys.stderr, flush=True)
+
+
+class TrainLosses:
+    """The loss of each training line in each step that has seen it: train_losses.jsonl."""
+
+    def __init__(self, record: Record, steps: int) -> None:
+        """Begin with those of the first `steps` steps that the record has already."""
+        self.record = record
+        self.lines: list[Rendered] = []
+        self.found: dict[int, tuple[list[int], list[float]]] = {}
+        self.earlier = {line["place"]: line for line in record.lines("train_losses.jsonl")} if steps else {}
+        self.steps = steps
+
+    def begin(self, lines: Sequence[Rendered]) -> None:
+        self.lines = list(lines)
+        for place, line in enumerate(lines):
+            seen = self.earlier.get(line.example.place, {"steps": [], "losses": []})
+            kept = [
+                (step, loss) for step, loss in zip(seen["steps"], seen["losses"], strict=True) if step <= self.steps
+            ]
+            self.found[place] = ([step for step, _ in kept], [loss for _, loss in kept])
+
+    def add(self, step: int, losses: Sequence[tuple[int, float]]) -> None:
+        for line, loss in losses:
+            steps, found = self.found[line]
+            steps.append(step)
+            found.append(round(loss, 4))
+
+    def write(self) -> None:
+        self.record.keep_lines(
+            "train_losses.jsonl",
+            (
+                {
+                    "fingerprint": line.example.fingerprint,
+                    "place": line.example.place,
+                    "steps": self.found[place][0],
+                    "losses": self.found[place][1],
+                }
+                for place, line in enumerate(self.lines)
+            ),
+        )
+
+
+def trained_weights(model: Any) -> dict[str, torch.Tensor]:
+    """Return what is trained, by name, as it is now."""
+    return {
+        name: weight.detach().cpu().contiguous().clone()
+        for name, weight in model.named_parameters()
+        if weight.requires_grad
+    }
+
+
+def load_weights(model: Any, weights: dict[str, torch.Tensor]) -> None:
+    """Put saved weights back. Raises UserError where they are of another adapter."""
+    trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    if {name: weight.shape for name, weight in trained.items()} != {name: w.shape for name, w in weights.items()}:
+        raise UserError("The weights of the checkpoint are those of another base or adapter. Start a new run.")
+    with torch.no_grad():
+        for name, weight in trained.items():
+            weight.copy_(weights[name])
+
+
+def running(numbers: Sequence[int]) -> list[int]:
+    """Return the sums of none, the first, the first two … numbers."""
+    sums = [0]
+    for number in numbers:
+        sums.append(sums[-1] + number)
+    return sums
+
+
+def peak_memory() -> int:
+    """Return the most bytes this process has held at once: of the GPU where one is used."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def bar_of(share: float, width: int) -> str:
+    full = round(share * width)
+    return "━" * full + "─" * (width - full)
+
+
+def duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
