@@ -2,6 +2,9 @@
 
 import json
 
+import pytest
+from trainer_fixtures import SUMS, tiny_base  # noqa: F401
+
 from curator import (
     cleaning,
     create_app,
@@ -20,6 +23,7 @@ from curator import (
 )
 from curator.search import Selection
 from trainer import dataset
+from trainer.__main__ import main
 
 QUESTION = "How long can I keep a book?"
 CSV = f"""\ufeffQuestion,Answer,Topic
@@ -113,3 +117,32 @@ def test_both_programs_agree_on_what_they_share(home, monkeypatch):
     for value in (str(home), ""):
         monkeypatch.setenv("CURATOR_HOME", value)
         assert settings.home() == base.home()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_version_goes_through_a_real_run_and_back_to_its_pairs(client, runner, tiny_base, tmp_path, capsys):  # noqa: F811
+    rows = "".join(json.dumps({"question": question, "answer": answer}) + "\n" for question, answer in SUMS)
+    (tmp_path / "sums.jsonl").write_text(rows)
+    out, folder = str(tmp_path / "v1") + "/", tmp_path / "kestrel"
+    for command in (["import", str(tmp_path / "sums.jsonl")], ["freeze", "--split", "rest/3/3"],
+                    ["export", "--version", "1", "-o", out]):  # fmt: skip
+        assert runner.invoke(args=command).exit_code == 0
+    quick = ["--base", str(tiny_base), "--epochs", "1", "--samples", "3", "--max-new-tokens", "4",
+             "--threads", "1"]  # fmt: skip
+
+    # A file that was changed since is refused before any work.
+    written = (tmp_path / "v1" / "train.jsonl").read_bytes()
+    (tmp_path / "v1" / "train.jsonl").write_bytes(written.replace(b"It is 3", b"It is 4", 1))
+    assert main(["run", out, *quick, "-o", str(folder)]) == 1 and not folder.exists()
+    assert "train.jsonl is not the file that was exported" in capsys.readouterr().err
+    (tmp_path / "v1" / "train.jsonl").write_bytes(written)
+
+    assert main(["run", out, *quick, "-o", str(folder)]) == 0
+    assert runner.invoke(args=["import-run", str(folder)]).exit_code == 0
+    sample = json.loads((folder / "samples.jsonl").read_text().splitlines()[0])
+    question = sample["messages"][-1]["content"]
+    number = 1 + [asked for asked, _ in SUMS].index(question)
+    page = client.get(f"/pairs/{number}").text
+    assert "Versions and runs" in page and "/versions/1" in page and "kestrel" in page and "<strong>Tuned" in page
+    page = client.get("/runs/1").text
+    assert 'on <a href="/versions/1">version 1</a>' in page and question in page
