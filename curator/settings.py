@@ -42,6 +42,8 @@ SETTINGS = (
     Setting("CURATOR_CONTEXT", int, "4096", "tokens of a whole chat; a longer pair is flagged, and none with 0"),
     Setting("CURATOR_TOKENIZER", str, "none: tokens are estimated",
             "tokenizer.json of the model to train, or its folder: checks then count tokens by it"),
+    Setting("CURATOR_BASE", str, "builtin",
+            "base whose tokens a pair's page shows at first: a folder, a Hugging Face name in the cache, or builtin"),
     Setting("CURATOR_BUSY_TIMEOUT", float, "30", "seconds that a writer waits for its turn on SQLite"),
 )  # fmt: skip
 

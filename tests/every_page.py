@@ -11,6 +11,7 @@ from typing import Any
 from flask import Flask, url_for
 from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
+from trainer_bases import chatml
 
 from curator import cleaning, duplicates, exports, history, jobs, pairs, quality, reviews, runs, versions
 from curator.flags import Rules
@@ -25,6 +26,7 @@ TEXT = "The library opens at nine in the morning and closes at seven in the even
 def fill(app: Flask, client: FlaskClient, session: Session, home: Path, word: str = "plain words") -> dict[str, Any]:
     """Make one of everything there is, with the same words in each text. Return the arguments that addresses take."""
     app.config["CURATOR_USER"] = word
+    app.config["CURATOR_BASE"] = str(chatml(home / "base" / "chatml"))
     turns = [{"role": "user", "content": word}, {"role": "assistant", "content": word}]
     long = {"system": word, "earlier": turns, "tags": [word, "hours"], "source": word, "notes": word}
     first = pairs.add(session, question=f"{word}?", answer=f"{TEXT}. {word}", dataset=word, by=word, **long)

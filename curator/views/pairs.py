@@ -9,7 +9,7 @@ from typing import Any
 from flask import Blueprint, current_app, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from curator import bulk, cleaning, duplicates, exports, history, jobs, lineage, pairs, search, text
+from curator import bulk, cleaning, duplicates, exports, history, jobs, lineage, pairs, search, text, tokens
 from curator.errors import Busy, Conflict, NotFound, UserError
 from curator.models import Changeset, Pair
 from curator.search import Selection
@@ -140,6 +140,35 @@ def show(pair_id: int) -> str:
         seen=lineage.runs_of(door.session(), pair_id),
         dataset_names=pairs.dataset_names(door.session()),
     )
+
+
+@bp.get("/<int:pair_id>/tokens")
+def show_tokens(pair_id: int) -> str | tuple[str, int]:
+    """Show what of a pair a base would read and what it would be trained on, token by token."""
+    pair = pairs.get(door.session(), pair_id)
+    usual = current_app.config["CURATOR_BASE"]
+    choices = tokens.bases(door.session(), usual)
+    base, view, error = request.args.get("base", usual), None, None
+    try:
+        if base not in choices:
+            raise UserError(f"{base} is no base that Curator knows of. Choose one below, or set CURATOR_BASE.")
+        view = tokens.view(pair, base)
+    except UserError as fault:
+        error = fault
+    export = door.command("flask", "export", "--jsonl", "--query", f"id:{pair_id}")
+    shown = door.show(
+        "pairs/tokens.html",
+        "pairs/_tokens.html",
+        pair=pair,
+        base=base,
+        choices=choices,
+        view=view,
+        error=error,
+        names=tokens.NAMES,
+        visible=tokens.visible,
+        command=f"{export} | {door.command('python', '-m', 'trainer', 'plan', '--show', '-', '--base', base)}",
+    )
+    return (shown, 400) if error else shown
 
 
 @bp.get("/<int:pair_id>/row")

@@ -17,6 +17,8 @@ def show(asked: RunConfig, place: str) -> tuple[TokenView, Renderer]:
 
     "-" reads one line from standard input, and needs no data. Raises UserError where there is no such line.
     """
+    if place == "-" and asked.base == "builtin" and not base.folder_of().is_dir():
+        raise UserError("The built-in base is not made yet. Make it, in about a minute, with: python -m trainer base")
     folder = base_folder(asked.base)
     sizes = read_architecture(folder)
     example = read_one() if place == "-" else find_line(asked, place)
