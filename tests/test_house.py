@@ -30,7 +30,7 @@ TRAINER = (
     ("trainer",),
     ("config", "hub", "batches", "rates", "schedules"),
     ("dataset", "model", "base", "record", "checkpoints"),
-    ("run", "training", "watch", "preference", "evaluate", "sample", "embed"),
+    ("run", "find_rate", "training", "watch", "preference", "evaluate", "sample", "embed"),
     ("__main__",),
 )
 # Each takes from a tenth of a second to ten seconds to import.

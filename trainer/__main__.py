@@ -1,4 +1,4 @@
-"""The command line: python -m trainer run | resume | base | embed. Torch comes where it is needed."""
+"""The command line: python -m trainer run | find-lr | resume | base | embed. Torch comes where it is needed."""
 
 from __future__ import annotations
 
@@ -27,6 +27,14 @@ Measures base and tuned on the test lines and lets both answer the same prompts.
   python -m trainer run exports/library/ -o runs/library
 
 Each option is also a key of {CONFIG_FILE} in the current folder, such as: learning_rate = 2e-4
+"""
+
+FIND_LR_HELP = """\
+Train a throw-away adapter for 80 steps, each with a higher learning rate than the one before, and suggest the rate
+at which the loss falls well before it rises. The curve is written to lr.json in the run's folder; nothing is kept of
+the adapter. The options are those of run; the learning rate asked for is left aside.
+
+  python -m trainer find-lr exports/library/ --base models/mine -o runs/library-lr
 """
 
 EMBED_HELP = """\
@@ -58,6 +66,14 @@ def make_parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
     )
     add_options(run)
+    find_lr = commands.add_parser(
+        "find-lr",
+        help="find a learning rate by a short run that raises it step by step",
+        description=FIND_LR_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+    )
+    add_options(find_lr)
     resume = commands.add_parser(
         "resume",
         help="go on with a run that was stopped, killed or failed",
@@ -138,6 +154,16 @@ def run(arguments: dict[str, Any]) -> None:
     print_results(run_once(config).folder)
 
 
+def find_lr(arguments: dict[str, Any]) -> None:
+    config = make_config(arguments, arguments.pop("config", None))
+    prepare_environment()
+    from trainer.find_rate import curve, find
+
+    folder, found = find(config)
+    print("\n".join(curve(found)))
+    print(f"\nThe curve is in {folder}/lr.json. Train with: --learning-rate {found['suggestion']:g}")
+
+
 def resume(arguments: dict[str, Any]) -> None:
     prepare_environment()
     from trainer.run import resume as go_on
@@ -181,7 +207,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, stop)  # being ended is being stopped: the record says so
     try:
         arguments = vars(make_parser().parse_args(argv))
-        {"run": run, "resume": resume, "base": base, "embed": embed}[arguments.pop("command")](arguments)
+        {"run": run, "find-lr": find_lr, "resume": resume, "base": base, "embed": embed}[arguments.pop("command")](
+            arguments
+        )
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
