@@ -31,7 +31,7 @@ TRAINER = (
     ("config", "hub", "batches", "rates", "schedules", "machine"),
     ("dataset", "model", "base", "record", "checkpoints", "tokenizer", "architecture", "memory"),
     ("plan",),
-    ("run", "training", "watch", "preference", "evaluate", "sample", "embed"),
+    ("run", "find_rate", "training", "watch", "preference", "evaluate", "sample", "embed"),
     ("__main__",),
 )
 # Each takes from a tenth of a second to ten seconds to import.

@@ -57,15 +57,25 @@ def test_the_record_says_what_was_asked_what_was_done_and_with_what(finished, su
     assert len(record["data"]["sha256"]["sums.jsonl"]) == 64
     assert record["lines"] == {"train": 24, "validation": 3, "test": 3}
     assert record["software"]["torch"]
+    assert min(record["actual"][name] for name in ("seconds", "peak_memory", "disk")) > 0
     assert record["started"] <= record["ended"]
 
 
 def test_each_step_is_noted_with_its_numbers(finished):
     metrics = lines_of(finished / "metrics.jsonl")
     assert [line["step"] for line in metrics] == list(range(1, 25))
-    assert {"epoch", "loss", "learning_rate", "grad_norm", "tokens", "tokens_per_second"} <= set(metrics[0])
+    numbers = {"epoch", "loss", "learning_rate", "grad_norm", "tokens", "supervised_tokens", "tokens_per_second"}
+    assert numbers | {"seconds_left", "peak_memory"} <= set(metrics[0])
     assert any("eval_loss" in line for line in metrics)
     assert metrics[-1]["loss"] < metrics[0]["loss"]
+
+
+def test_the_same_prompts_are_answered_at_each_evaluation(finished):
+    answered = [lines_of(file) for file in sorted((finished / "progress").iterdir())]
+    assert len(answered) == sum("eval_loss" in line for line in lines_of(finished / "metrics.jsonl"))
+    assert {tuple(line["fingerprint"] for line in lines) for lines in answered} == {
+        tuple(line["fingerprint"] for line in answered[0])
+    }
 
 
 def test_base_and_tuned_answer_the_same_prompts(finished):

@@ -1,4 +1,4 @@
-"""The command line: python -m trainer run | plan | resume | base | embed. Torch comes where it is needed."""
+"""The command line of the trainer, python -m trainer. Translates only; torch comes where it is needed."""
 
 from __future__ import annotations
 
@@ -37,6 +37,14 @@ The options are those of run, and keys of {CONFIG_FILE}. The exit code is 1 wher
   python -m trainer plan exports/library/
   python -m trainer plan exports/library/ --base mistralai/Mistral-7B-Instruct-v0.3 --quantisation none
   python -m trainer plan exports/library/ --show 17
+"""
+
+FIND_LR_HELP = """\
+Train a throw-away adapter for 80 steps, each with a higher learning rate than the one before, and suggest the rate
+at which the loss falls well before it rises. The curve is written to lr.json in the run's folder; nothing is kept of
+the adapter. The options are those of run; the learning rate asked for is left aside.
+
+  python -m trainer find-lr exports/library/ --base models/mine -o runs/library-lr
 """
 
 EMBED_HELP = """\
@@ -82,6 +90,14 @@ def make_parser() -> argparse.ArgumentParser:
     )
     plan.add_argument("--json", action="store_true", help="print everything as JSON, with all lines named")
     add_options(plan)
+    find_lr = commands.add_parser(
+        "find-lr",
+        help="find a learning rate by a short run that raises it step by step",
+        description=FIND_LR_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+    )
+    add_options(find_lr)
     resume = commands.add_parser(
         "resume",
         help="go on with a run that was stopped, killed or failed",
@@ -190,6 +206,16 @@ def print_view(view: Any, renderer: Any, *, as_json: bool) -> None:
         print(f"Note: {note}")
 
 
+def find_lr(arguments: dict[str, Any]) -> None:
+    config = make_config(arguments, arguments.pop("config", None))
+    prepare_environment()
+    from trainer.find_rate import curve, find
+
+    folder, found = find(config)
+    print("\n".join(curve(found)))
+    print(f"\nThe curve is in {folder}/lr.json. Train with: --learning-rate {found['suggestion']:g}")
+
+
 def resume(arguments: dict[str, Any]) -> None:
     prepare_environment()
     from trainer.run import resume as go_on
@@ -228,13 +254,22 @@ def stop(number: int, frame: Any) -> NoReturn:
     raise Stopped(number)
 
 
+COMMANDS = {
+    "plan": plan,
+    "find-lr": find_lr,
+    "run": run,
+    "resume": resume,
+    "base": base,
+    "embed": embed,
+}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return 0, or 1 for what the user can mend, or 130 after Ctrl-C and 143 after SIGTERM."""
     signal.signal(signal.SIGTERM, stop)  # being ended is being stopped: the record says so
     try:
         arguments = vars(make_parser().parse_args(argv))
-        commands = {"run": run, "plan": plan, "resume": resume, "base": base, "embed": embed}
-        commands[arguments.pop("command")](arguments)
+        COMMANDS[arguments.pop("command")](arguments)
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1

@@ -22,7 +22,7 @@ from trainer.model import Base, add_adapter, load_base
 from trainer.record import Record, choose_folder
 from trainer.sample import Answer, generate, sample_lines
 from trainer.training import Diverged, StepTrainer, keeps_lines_apart, longest_row
-from trainer.watch import Watch
+from trainer.watch import Watch, peak_memory
 
 PACKAGES = {"schedule-free": "schedulefree", "prodigy": "prodigyopt"}
 
@@ -204,6 +204,7 @@ def finish(prepared: Prepared, record: Record, checkpoint: Checkpoint | None) ->
     record.keep_lines("losses.jsonl", loss_lines(prepared.lines, losses))
     record.keep_lines("samples.jsonl", sample_lines(prompts, answers, config))
     record.keep("evaluation.json", evaluate(prepared.lines, losses, prompts, answers))
+    record.facts["actual"] |= {"peak_memory": peak_memory(), "disk": bytes_below(record.folder)}
     if not config.keep_checkpoints:
         checkpoints.remove_all(record.folder)
 
@@ -260,6 +261,7 @@ def fit(prepared: Prepared, record: Record, checkpoint: Checkpoint | None) -> An
     if watch.asked_to_stop is not None:
         raise Stopped(watch.asked_to_stop, f"Stopped. Go on with: python -m trainer resume {record.folder}")
     watch.restore_best()
+    record.facts["actual"] = {"seconds": round(watch.seconds, 1)}
     return model
 
 
@@ -294,6 +296,10 @@ def available_memory() -> int:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return 8 << 30
+
+
+def bytes_below(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def keep_result(model: Any, prepared: Prepared, record: Record) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import os
 import random
 import sys
 from collections.abc import Iterator, Sequence
@@ -276,6 +277,8 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 def arguments(base: Base, config: FilledConfig, steps: int, folder: Path, activation_checkpointing: bool) -> SFTConfig:
     """Return the arguments of TRL; raises UserError where the installed TRL lacks one of them."""
+    if config.tracker == "tensorboard":
+        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
     known = {each.name for each in fields(SFTConfig)}
     on_cpu = base.device.name == "cpu"
     wanted = {
