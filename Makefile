@@ -25,8 +25,9 @@ serve: .venv/ready
 	@$(BIN)/flask init-db
 	@$(BIN)/flask run --port $(PORT)
 
+# A process for each processor, each with a browser and a PostgreSQL of its own.
 test: .venv/ready .venv/browser
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q --numprocesses logical --maxprocesses 8
 
 check: .venv/ready
 	@$(BIN)/ruff check --quiet --output-format concise

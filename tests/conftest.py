@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient, FlaskCliRunner
+from jinja2 import FileSystemBytecodeCache
 from sqlalchemy.orm import Session
 
 from curator import create_app, database, exports, jobs, pairs, versions
@@ -21,8 +22,11 @@ from curator.models import Pair
 from curator.search import Selection
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page, Playwright
+    from playwright.sync_api import Browser, Page, Playwright, Request
+    from xdist.scheduler import LoadScopeScheduling
 
+# Milliseconds for what comes in a tenth of that on a machine with nothing else to do; only a fault waits for all of it.
+PATIENCE = 30_000
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FAQ = (
     "Question,Answer,Topic,Source\n"
@@ -30,6 +34,30 @@ FAQ = (
     'What does a lost card cost?,"Two pounds, paid at the desk.",Cards,email\n'
     "May I bring my dog?,Assistance dogs are welcome. Other dogs wait outside.,Visiting,phone\n"
 )
+# Files that stay together in one process where several run the tests: by what all of their tests wait for.
+TOGETHER = {
+    "test_meaning.py": "vectors",
+    "test_minhash_files.py": "ray",
+    "test_packaging.py": "wheel",
+    "test_readers.py": "torch",
+    "test_trainer_base.py": "torch",
+    "test_trainer_embed.py": "torch",
+    "test_trainer_render.py": "torch",
+    "test_trainer_run.py": "torch",
+}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Give each process a test as it gets free, and what is together first, as it is the longest."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = Path(nodeid.partition("::")[0]).name
+            return TOGETHER.get(file, nodeid)
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture
@@ -93,10 +121,29 @@ def either(request: pytest.FixtureRequest, home: Path) -> str:
     return str(request.param)
 
 
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of SQLite with its tables and no rows, to be copied: a fifth of the work of making one."""
+    place = tmp_path_factory.mktemp("tables")
+    made = create_app({"CURATOR_HOME": str(place), "DATABASE_URL": f"sqlite:///{place / 'curator.db'}"})
+    database.engine(made).dispose()
+    return place / "curator.db"
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> FileSystemBytecodeCache:
+    """The templates as Jinja compiled them for the first test that showed them."""
+    return FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
+
+
 @pytest.fixture
-def app(home: Path) -> Iterator[Flask]:
+def app(home: Path, tables: Path, compiled: FileSystemBytecodeCache) -> Iterator[Flask]:
     """The application, on a database of its own."""
+    if "DATABASE_URL" not in os.environ:
+        home.mkdir(mode=0o700)
+        shutil.copyfile(tables, home / "curator.db")
     made = create_app({"TESTING": True})
+    made.jinja_env.bytecode_cache = compiled
     yield made
     jobs.stop(made)
     if engine := made.extensions["curator"].get("engine"):
@@ -186,8 +233,9 @@ def run_folder(session: Session, make_pair: Callable[..., Pair], home: Path) -> 
 @pytest.fixture(scope="session")
 def playwright() -> Iterator[Playwright]:
     """Playwright, for the tests that need a real browser."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as started:
         yield started
 
@@ -223,10 +271,32 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     complaints: list[str] = []
     context = browser.new_context(base_url=address, viewport={"width": 1024, "height": 800})
     opened = context.new_page()
-    opened.set_default_timeout(8_000)
+    opened.set_default_timeout(PATIENCE)
     opened.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
     opened.on("pageerror", lambda error: complaints.append(str(error)))
     yield opened
     context.close()
     # A refusal has its own words on the page; that the server is gone, too.
     assert [c for c in complaints if "Failed to load resource" not in c] == []
+
+
+@pytest.fixture
+def settle(page: Page) -> Callable[[], None]:
+    """Waits until the page has all that it asked the server for, and has put it where it belongs.
+
+    Playwright's own wait for an idle network takes half a second a page, and does not see what a key asked for.
+    """
+    under_way: set[Request] = set()
+    page.on("request", lambda request: under_way.add(request))
+    page.on("requestfinished", lambda request: under_way.discard(request))
+    page.on("requestfailed", lambda request: under_way.discard(request))
+
+    def wait() -> None:
+        page.wait_for_load_state("load")
+        draw = "() => new Promise(drawn => requestAnimationFrame(() => setTimeout(drawn)))"
+        page.evaluate(draw)
+        while under_way:
+            page.wait_for_timeout(5)
+            page.evaluate(draw)
+
+    return wait

@@ -10,10 +10,7 @@ import json
 import os
 import random
 import shutil
-import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +23,7 @@ from flask import Flask
 from flask.testing import FlaskClient, FlaskCliRunner
 from sqlalchemy.orm import Session
 from test_pages import said, text_of
+from victims import victims_of
 
 from curator import backups, create_app, database, history, pairs, runs, search
 from curator.backups import postgres
@@ -379,15 +377,14 @@ def test_a_backup_with_pages_of_another_size_is_taken(app: Flask, backup: Path):
     assert questions(app) == ["Open?"]
 
 
-VICTIM = """
-import sys
+RESTORING = """
 from pathlib import Path
 from curator import backups, create_app, database
-app = create_app()
-print("ready", flush=True)
-for path in sys.argv[1:] * 100:
-    with backups.checked(app, Path(path)) as found:
-        backups.restore(app, found)
+def work(times, *paths):
+    app = create_app()
+    for path in paths * times:
+        with backups.checked(app, Path(path)) as found:
+            backups.restore(app, found)
 """
 
 
@@ -408,29 +405,25 @@ def test_a_kill_at_any_point_leaves_the_old_rows_or_the_new(
     app.extensions["curator"]["engine"].dispose()
     chance = random.Random(3)
     seen = set()
-    for _ in range(kills):
-        command = [sys.executable, "-c", VICTIM, str(few), str(many)]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as victim:
-            assert victim.stdout and victim.stdout.readline() == b"ready\n"
-            time.sleep(chance.uniform(0.1, 1.5))
-            victim.send_signal(signal.SIGKILL)
-            assert victim.wait() == -signal.SIGKILL, "it was restoring until then"
-        with contextlib.closing(sqlite3.connect(home / "curator.db")) as connection:
-            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-            assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
-            pair, revision = (
-                connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("pair", "revision")
-            )
-            indexed = connection.execute(
-                "SELECT count(*) FROM pair_text WHERE pair_text MATCH 'yes OR word'"
-            ).fetchone()
-        assert pair == revision == indexed[0] and pair in (1, 3001)
-        seen.add(pair)
-        for kept in backups.all_kept(app):  # each is whole too
-            with contextlib.closing(sqlite3.connect(kept.path)) as connection:
-                assert connection.execute("SELECT count(*) FROM pair").fetchone()[0] in (1, 3001)
-            kept.path.unlink()
+    with victims_of(RESTORING) as victims:
+        seconds = victims.spare(1, few, many)
+        for _ in range(kills):
+            assert victims.kill(chance.uniform(0, seconds), 100, few, many), "it was restoring until then"
+            with contextlib.closing(sqlite3.connect(home / "curator.db")) as connection:
+                assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+                assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+                pair, revision = (
+                    connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("pair", "revision")
+                )
+                indexed = connection.execute(
+                    "SELECT count(*) FROM pair_text WHERE pair_text MATCH 'yes OR word'"
+                ).fetchone()
+            assert pair == revision == indexed[0] and pair in (1, 3001)
+            seen.add(pair)
+            for kept in backups.all_kept(app):  # each is whole too
+                with contextlib.closing(sqlite3.connect(kept.path)) as connection:
+                    assert connection.execute("SELECT count(*) FROM pair").fetchone()[0] in (1, 3001)
+                kept.path.unlink()
     assert seen == {1, 3001} or kills < 20
 
 

@@ -16,8 +16,6 @@ from curator.search import Selection
 
 MakePair = Callable[..., Pair]
 
-expect.set_options(timeout=8_000)
-
 
 def message(page: Page, words: str) -> None:
     """Wait until a message says these words, and the page listens to keys."""
@@ -353,11 +351,11 @@ def test_a_large_import_is_followed_cancelled_and_started_again(
     )
     page.get_by_role("button", name="Look at it").click()
     with writing(session):  # somebody else's turn to write, so that the import is not done before it is cancelled
-        page.get_by_role("button", name="Import 30,000 pairs").click(timeout=30_000)
+        page.get_by_role("button", name="Import 30,000 pairs").click()
         expect(page.locator(".job .pace")).to_contain_text("rows/s")
         page.get_by_role("button", name="Cancel").click()
         expect(page.locator(".job .pace")).to_contain_text("Stopping")
-    expect(page.locator(".job .told")).to_have_text("Stopped. Nothing was changed.", timeout=20_000)
+    expect(page.locator(".job .told")).to_have_text("Stopped. Nothing was changed.")
     assert search.count(session, Selection()) == 0
     session.rollback()
     page.get_by_role("button", name="Start again").click()
@@ -395,11 +393,11 @@ def test_stored_script_does_not_run(page: Page, make_pair: MakePair):
     assert ran == []
 
 
-def test_the_theme_switches_at_once_and_stays(page: Page):
+def test_the_theme_switches_at_once_and_stays(page: Page, settle: Callable[[], None]):
     page.goto("/")
     page.get_by_role("button", name="Dark theme").click()
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
-    page.wait_for_load_state("networkidle")
+    settle()
     page.reload()
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
 

@@ -27,7 +27,7 @@ def test_what_changed_since_is_said_and_checked_by_a_job(client, session, write)
     imports.apply(session, write("a.csv", LARGE), by="ada")
     assert "Nobody has checked these pairs yet" in text_of(client.get("/check/"))
     job = client.post("/check/").location
-    for _ in range(200):
+    for _ in range(600):
         if 'data-state="done"' in client.get(job).get_data(as_text=True):
             break
         time.sleep(0.1)

@@ -28,6 +28,7 @@ def test_every_command_has_help_with_an_example(runner, command):
 
 
 def test_a_database_is_made_when_it_is_first_needed(runner, home, library):
+    (home / "curator.db").unlink()
     result = runner.invoke(args=["import", str(library)])
     assert result.exit_code == 0 and (home / "curator.db").exists()
     assert result.stdout == "library.csv (CSV, comma, UTF-8): 3 rows, 3 added to main, 0 there already, 0 refused.\n"
@@ -35,6 +36,7 @@ def test_a_database_is_made_when_it_is_first_needed(runner, home, library):
 
 
 def test_init_db_says_where_the_database_is_and_can_be_said_again(runner, home):
+    (home / "curator.db").unlink()
     assert f"{home / 'curator.db'} is ready." in runner.invoke(args=["init-db"]).output
     assert "is up to date." in runner.invoke(args=["init-db"]).output
 

@@ -10,6 +10,7 @@ CHAT = [{"role": "user", "content": "Wo? 👋"}, {"role": "assistant", "content"
 
 
 def test_a_csv_becomes_messages_on_standard_output(runner, home, library):
+    (home / "curator.db").unlink()
     result = runner.invoke(args=["convert", str(library), "-"])
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [line["messages"][0]["content"] for line in lines] == [

@@ -16,13 +16,10 @@ from curator.models import Pair
 MakePair = Callable[..., Pair]
 FORM = {"question": "Open?", "answer": "Yes, until seven.", "tags": "mine", "revision": "1", "status": "draft"}
 
-expect.set_options(timeout=8_000)
-
 
 def edit(page: Page, place: str = "/pairs/") -> None:
     """Open the form of the first pair."""
     page.goto(place)
-    page.wait_for_load_state("networkidle")
     if place == "/pairs/" or place.startswith("/duplicates/"):
         page.keyboard.press("j")
     page.keyboard.press("e")
@@ -132,17 +129,18 @@ def test_a_pair_is_edited_in_its_cluster_of_duplicates_with_all_that_other_place
     assert drafts(page) == []
 
 
-def test_a_note_on_a_sample_is_no_draft_once_it_was_rated(page: Page, session: Session, run_folder: Path):
+def test_a_note_on_a_sample_is_no_draft_once_it_was_rated(
+    page: Page, settle: Callable[[], None], session: Session, run_folder: Path
+):
     runs.import_run(session, run_folder)
     page.goto("/review/")
-    page.wait_for_load_state("networkidle")
     page.get_by_label("Note").fill("Right, but dull.")
     page.reload()
     expect(page.get_by_label("Note")).to_have_value("Right, but dull.")
     page.keyboard.press("Escape")
     page.keyboard.press("4")
     expect(page.locator("#messages")).to_contain_text("Rated 4.")
-    page.wait_for_load_state("networkidle")
+    settle()
     assert drafts(page) == []
 
 

@@ -39,7 +39,7 @@ def test_encoding_and_delimiter_are_found(write, content, kind):
 
 
 def test_a_latin_1_byte_late_in_a_long_file_is_still_found(write):
-    path = write("long.csv", b"q,a\n" + b"who?,me\n" * 200_000 + b"caf\xe9?,yes\n")
+    path = write("long.csv", b"q,a\n" + (b"who?," + 200 * b"me " + b"\n") * 2_600 + b"caf\xe9?,yes\n")
     assert rows_of(path)[-1].question == "café?"
 
 

@@ -11,6 +11,7 @@ import time
 
 import pytest
 import sqlalchemy as sa
+from victims import victims_of
 
 from curator import create_app, database, exports, history, imports, neighbours, pairs, reviews, search, staging
 from curator.errors import UserError
@@ -264,15 +265,12 @@ def test_a_refused_row_that_nobody_mended_is_refused_again(session, write, tmp_p
         imports.apply(session, rejects, by="ada")
 
 
-VICTIM = """
-import sys
+IMPORTING = """
 from curator import create_app, database, history, imports
-app = create_app()
-history.landing.PREPARED = 500
-with database.open_session(app) as session:
-    print("ready", flush=True)
-    imports.apply(session, sys.argv[1], imports.Reading(dataset=sys.argv[2]), by="ada")
-    print("done", flush=True)
+def work(path, dataset):
+    history.landing.PREPARED = 200
+    with database.open_session(create_app()) as session:
+        imports.apply(session, path, imports.Reading(dataset=dataset), by="ada")
 """
 
 
@@ -283,31 +281,25 @@ FOUND = "pair WHERE id IN (SELECT rowid FROM pair_text WHERE pair_text MATCH 'wo
 def test_a_kill_at_any_point_leaves_all_of_a_file_or_nothing(app, session, home, write, kills):
     imports.apply(session, write("first.csv", "q,a\nFirst?,words\n"), by="ada")
     session.close()
-    rows = 4000
+    rows = 1600  # in eight pieces
     path = write("faq.jsonl", "".join(json.dumps({"q": f"{n}?", "a": "words " * 30}) + "\n" for n in range(rows)))
-    chance, seconds, there, finished = random.Random(7), 1.0, 1, 0
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    for number in range(kills):
-        command = [sys.executable, "-c", VICTIM, str(path), f"set {number}"]
-        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as victim:
-            assert victim.stdout and victim.stdout.readline() == b"ready\n"
-            start = time.monotonic()
+    chance, there, finished = random.Random(7), 1, 0
+    with victims_of(IMPORTING) as victims:
+        for number in range(kills):
             if number == 0:  # one that is left alone says how long it takes
-                victim.stdout.readline()
-                seconds = time.monotonic() - start
-            time.sleep(chance.uniform(0, seconds * 1.1))
-            victim.kill()
-            victim.wait()
-        with contextlib.closing(sqlite3.connect(home / "curator.db")) as connection:
-            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-            pair, revision, indexed, changes = (
-                connection.execute(f"SELECT count(*) FROM {what}").fetchone()[0]
-                for what in ("pair", "revision", FOUND, "changeset")
-            )
-        assert pair == revision == indexed and pair in (there, there + rows)
-        finished += pair > there
-        there = pair
-        assert changes == 1 + finished
+                seconds = victims.spare(path, f"set {number}")
+            else:
+                victims.kill(chance.uniform(0, seconds * 1.1), path, f"set {number}")
+            with contextlib.closing(sqlite3.connect(home / "curator.db")) as connection:
+                assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+                pair, revision, indexed, changes = (
+                    connection.execute(f"SELECT count(*) FROM {what}").fetchone()[0]
+                    for what in ("pair", "revision", FOUND, "changeset")
+                )
+            assert pair == revision == indexed and pair in (there, there + rows)
+            finished += pair > there
+            there = pair
+            assert changes == 1 + finished
     assert 0 < finished and (finished < kills or kills < 20)
     make_old(home)
     staging.sweep(home, lambda left: history.withdraw(session, left))

@@ -291,7 +291,7 @@ def test_a_save_does_not_wait_while_a_file_is_read(app, session, write, make_pai
 
     with database.open_session(app) as importing:
         imports.apply(importing, path, by="ada", on_progress=meanwhile)
-    assert took and took[0] < 5
+    assert took and took[0] < 15  # one that waits for the import does so for CURATOR_BUSY_TIMEOUT, 30 seconds
 
 
 def test_a_save_that_waits_too_long_is_refused_in_a_sentence(home, make_pair):
@@ -402,7 +402,7 @@ class Server:
         self.process = subprocess.Popen(
             command, env=environment, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )  # fmt: skip
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:
                 self.ask("GET", "/")
@@ -434,7 +434,7 @@ def test_a_killed_server_leaves_nothing_half_done_and_the_job_starts_again(home,
     try:
         place = server.ask("POST", f"/import/{token}", "into=main")
         log = home / "curator.db-wal"
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         # The first sign that rows are being written is a write-ahead log that grows.
         while time.monotonic() < deadline and server.state(place) in jobs.AT_WORK:
             if log.exists() and log.stat().st_size > 500_000:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import every_page
@@ -16,7 +17,7 @@ MARKUP = "img[src=x], script:not([src]), [onerror], a[href^='javascript:'], styl
 
 
 def test_stored_script_stays_text_on_every_page(
-    page: Page, app: Flask, client: FlaskClient, session: Session, home: Path
+    page: Page, settle: Callable[[], None], app: Flask, client: FlaskClient, session: Session, home: Path
 ):
     known = every_page.fill(app, client, session, home, BAD)
     places = every_page.places(app, client, known)
@@ -29,7 +30,7 @@ def test_stored_script_stays_text_on_every_page(
     seen = 0
     for place in places + asked:
         answer = page.goto(place.replace("#", "%23"))
-        page.wait_for_load_state("networkidle")
+        settle()
         assert answer is not None and "script-src 'self'" in answer.headers["content-security-policy"], place
         assert page.locator(MARKUP).count() == 0, place
         assert "49" not in page.locator("main").inner_text().split(), place
@@ -39,18 +40,18 @@ def test_stored_script_stays_text_on_every_page(
 
 
 def test_stored_script_stays_text_in_what_opens_in_a_page(
-    page: Page, app: Flask, client: FlaskClient, session: Session, home: Path
+    page: Page, settle: Callable[[], None], app: Flask, client: FlaskClient, session: Session, home: Path
 ):
     every_page.fill(app, client, session, home, BAD)
     ran: list[Dialog] = []
     page.on("dialog", lambda dialog: (ran.append(dialog), dialog.dismiss()))
     for place, keys in (("/pairs/", "j Enter e"), ("/queue/", "t e"), ("/queue/", "a"), ("/pairs/1", "e")):
         page.goto(place)
-        page.wait_for_load_state("networkidle")
+        settle()
         for key in keys.split():
             page.keyboard.press(key)
             if key == "t":
                 page.keyboard.press("Escape")
-            page.wait_for_load_state("networkidle")
+            settle()
             assert page.locator(MARKUP).count() == 0, (place, key)
     assert ran == []

@@ -29,9 +29,9 @@ def test_a_difference_of_long_texts_that_repeat_themselves_is_still_found_at_onc
     """Two megabytes of one word over and over used to keep the page waiting for minutes."""
     rng = random.Random(1)
     old, new = (" ".join(rng.choices(words, k=100_000)) for _ in range(2))
-    began = time.monotonic()
+    began = time.process_time()
     found = text.diff(old, new)
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
     assert "".join(part for op, part in found if op != "insert") == old
     assert "".join(part for op, part in found if op != "delete") == new
 

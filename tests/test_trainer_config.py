@@ -1,8 +1,8 @@
 """The options of a run: where they come from, and what is said about wrong ones."""
 
+import resource
 import subprocess
 import sys
-import time
 from dataclasses import fields
 from pathlib import Path
 
@@ -72,11 +72,13 @@ def test_what_is_left_open_is_found_from_the_base_and_the_data():
 
 
 def test_help_names_every_option_within_half_a_second_and_without_torch():
-    started = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "trainer", "run", "--help"], capture_output=True, text=True
     )
-    assert time.monotonic() - started < 0.5
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # Of a processor: on the clock it also waits for whatever else this machine is doing.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
     assert all(f"--{each.name.replace('_', '-')}" in done.stdout for each in fields(RunConfig)[1:])
     assert " torch" not in done.stderr
 

