@@ -185,13 +185,26 @@ def test_a_pair_that_is_deleted_and_imported_anew_keeps_its_side(session, make_p
 
 def test_a_new_pair_takes_the_side_of_its_group_even_if_that_is_not_frozen_again(session, fifty, make_pair):
     versions.freeze(session, Selection(), by="ada")
-    tested = next(i for i, side in sides(session, 1).items() if side == "test")
-    same = pairs.get(session, tested).question.upper()
-    twin = make_pair(same, "A wholly different thing to say.", tags=["new"])
-    for _ in range(9):
-        make_pair(tags=["new"])
+    expected = {}
+    for pair_id, side in sides(session, 1).items():
+        if side != "train":
+            same = pairs.get(session, pair_id).question.upper()
+            expected[make_pair(same, words(9, pair_id), tags=["new"]).id] = side
+    for i in range(20):
+        make_pair(words(9, 100 + i), words(9, 200 + i), tags=["new"])
     version, _ = versions.freeze(session, Selection(tag="new"), by="ada")
-    assert sides(session, version.id)[twin.id] == "test"
+    after = sides(session, version.id)
+    assert {pair_id: after[pair_id] for pair_id in expected} == expected and len(expected) == 10
+
+
+def test_where_as_many_of_a_group_were_trained_on_as_tested_it_stays_tested(session, fifty):
+    versions.freeze(session, Selection(), by="ada")
+    before = sides(session, 1)
+    trained, tested = (next(i for i, side in before.items() if side == which) for which in ("train", "test"))
+    for pair_id in (trained, tested):
+        pairs.edit(session, pair_id, {"question": "The same now?"}, revision=1, by="ada")
+    version, _ = versions.freeze(session, Selection(), by="ada")
+    assert version.report["left_out"]["pairs"] == [trained] and sides(session, version.id)[tested] == "test"
 
 
 def test_where_two_sides_meet_in_one_group_the_fewer_are_left_out_and_named(session, fifty, make_pair):
@@ -218,6 +231,15 @@ def test_a_tag_pins_a_pair_and_with_it_its_group(session, fifty, make_pair):
     version, _ = versions.freeze(session, Selection(), by="ada")
     assert sides(session, 2)[fifty[3].id] == "train" and version.report["moved"]["pairs"] == [fifty[3].id]
     assert twin.id not in sides(session, 2)
+
+
+def test_a_tag_on_the_later_of_two_takes_the_earlier_along(session, fifty, make_pair):
+    twins = {
+        fifty[i].id: make_pair(f"QUESTION number {i}", f"{words(9, i)}.", tags=["split:test"]).id for i in range(4)
+    }
+    versions.freeze(session, Selection(), by="ada")
+    after = sides(session, 1)
+    assert {after[pair_id] for both in twins.items() for pair_id in both} == {"test"}
 
 
 @pytest.mark.parametrize("tags, sentence", [
@@ -537,6 +559,11 @@ def test_what_is_filled_already_counts():
     assert np.bincount(found, minlength=3).tolist() == [50, 0, 0]
 
 
+def test_what_is_filled_already_counts_beside_what_is_new():
+    found = held(100, [1] * 50, filled=[[48, 1, 1]])
+    assert np.bincount(found, minlength=3).tolist() == [32, 9, 9]
+
+
 def test_small_strata_hand_on_what_they_can_not_fill():
     found = held(100, [1] * 100, strata=[i // 2 for i in range(100)])
     assert np.bincount(found).tolist() == [80, 10, 10]
@@ -545,6 +572,10 @@ def test_small_strata_hand_on_what_they_can_not_fill():
 def test_a_split_that_would_be_empty_gets_the_smallest_group():
     found = held(12, [10, 1, 1])
     assert found.tolist() in ([0, 1, 2], [0, 2, 1])
+
+
+def test_where_every_group_is_too_large_for_a_split_the_smallest_ones_are_held_out():
+    assert held(10, [4, 3, 3]).tolist() in ([0, 1, 2], [0, 2, 1])
 
 
 # Two versions side by side.
