@@ -300,7 +300,7 @@ def test_signatures_are_those_of_datasketch_bit_for_bit():
     theirs.update_batch(hashes.tolist())
     assert np.array_equal(theirs.permutations, [a, b])
     mixed, row = np.concatenate([fmix32(hashes), np.zeros(7, np.uint32)]), np.empty(128, np.uint32)
-    kernels._sign(mixed, len(hashes), a, b, row)
+    kernels.texts._sign(mixed, len(hashes), a, b, row)
     assert np.array_equal(row, theirs.hashvalues)
 
 
@@ -389,8 +389,8 @@ def test_where_nothing_can_be_kept_the_loops_are_compiled_each_time(monkeypatch)
             raise RuntimeError("cannot cache function: no locator available")
         return function
 
-    monkeypatch.setattr(kernels, "njit", njit)
-    assert kernels.compiled(len) is len
+    monkeypatch.setattr(kernels.compiling, "njit", njit)
+    assert kernels.compiling.compiled(len) is len
     assert calls == [{"cache": True, "nogil": True}, {"nogil": True}]
 
 
