@@ -86,6 +86,13 @@ def test_what_is_found_agrees_with_brute_force(engine, threshold, shingle):
     assert found(texts, threshold, shingle, engine=engine) == brute_force(texts, threshold, shingle)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_two_texts_that_meet_in_many_bands_are_counted_once(engine):
+    similar = minhash.find_similar(made(150), 0.6, engine=engine)
+    edges = list(zip(similar.left.tolist(), similar.right.tolist(), strict=True))
+    assert len(edges) == len(set(edges)) > 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("shingle", ["char5", "word1", "word3"])
 def test_two_thousand_rows_agree_with_brute_force_at_every_threshold(shingle):
