@@ -21,7 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ import numpy as np
 
 from bench import corpus
 from curator import minhash
+from curator.duplicates import joining
 
 PERMUTATIONS = 128
 WORD = re.compile(r"\w+")
@@ -136,18 +138,19 @@ def bare_fetch(path: Path) -> None:
 def streamed(path: Path, threshold: float, shingle: str) -> minhash.Similar:
     """Search the rows of SQLite, which holds them while Curator does not."""
     connection = sqlite3.connect(path)
-    connection.text_factory = bytes
     text = "question || char(10) || answer"
+    ids = array("q")
 
-    def take(places: list[int]) -> list[bytes]:
-        # The places ascend, and so do the rows that come back.
-        chosen = "json_each(?) CROSS JOIN pair ON pair.id = value"
-        rows = connection.execute(f"SELECT {text} FROM {chosen}", (json.dumps(places),))
-        return [row[0] for row in rows]
+    def texts() -> Iterator[minhash.Joined]:
+        for some, joined in joining.rows(connection, text):
+            ids.extend(some)
+            yield joined
 
-    rows: Iterator[bytes] = (row[0] for row in connection.execute(f"SELECT {text} FROM pair ORDER BY id"))
+    def take(places: Sequence[int]) -> minhash.Joined:
+        return joining.of_ids(connection, text, [ids[place] for place in places])
+
     (count,) = connection.execute("SELECT count(*) FROM pair").fetchone()
-    found = minhash.find_similar(rows, threshold, shingle, take=take, count=count, engine="numba")
+    found = minhash.find_similar(texts(), threshold, shingle, take=take, count=count, engine="numba")
     connection.close()
     return found
 
@@ -193,7 +196,7 @@ def judged(edges: Edges, texts: list[str], true: np.ndarray, shingle: str, thres
     counts, take = np.full(len(texts), 500, np.int32), lambda places: [texts[place] for place in places]
     crew = engine.Crew(1)
     scheme = minhash.Scheme(shingle, 1, 1)
-    right_ones = engine.verify(candidates, counts, take, 1, threshold, scheme, kernels, crew, lambda *_: None)[0]
+    right_ones = engine.verify(candidates, counts, take, threshold, scheme, kernels, crew, lambda *_: None)[0]
     return {
         "recall": float((label[true[:, 0]] == label[true[:, 1]]).mean()),
         "precision": len(right_ones) / max(len(edges), 1),

@@ -65,6 +65,7 @@ LATE = {
     f"curator.minhash.{name}"
     for name in ("aligning", "engine", "fallback", "kernels", "ray", "reference", "shingles", "signatures")
 }
+LATE |= {f"curator.minhash.kernels.{name}" for name in ("compiling", "folding", "pairs", "texts")}
 LATE |= {"curator.bitmaps.field", "curator.bitmaps.index", "curator.search.lines", "curator.search.sets"}
 LATE |= {"curator.versions.counting"}
 LATE |= {"curator.vectors", *(f"curator.vectors.{name}" for name in ("embedding", "near", "store"))}

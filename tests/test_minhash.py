@@ -87,6 +87,13 @@ def test_what_is_found_agrees_with_brute_force(engine, threshold, shingle):
     assert found(texts, threshold, shingle, engine=engine) == brute_force(texts, threshold, shingle)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_two_texts_that_meet_in_many_bands_are_counted_once(engine):
+    similar = minhash.find_similar(made(150), 0.6, engine=engine)
+    edges = list(zip(similar.left.tolist(), similar.right.tolist(), strict=True))
+    assert len(edges) == len(set(edges)) > 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("shingle", ["char5", "word1", "word3"])
 def test_two_thousand_rows_agree_with_brute_force_at_every_threshold(shingle):
@@ -115,7 +122,7 @@ def test_any_two_texts_are_counted_alike_by_both_loops(shingle, one, other):
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.text(), min_size=1, max_size=5))
 def test_texts_are_folded_as_the_rest_of_curator_folds_them(texts):
-    data, starts = shingles.pack(texts, kernels.fold)
+    data, starts = shingles.pack(shingles.join(texts), kernels.fold)
     folded = shingles.FOLD[data].tobytes().replace(b"\0", b" ").decode()
     pieces = [data[a : b - 1].tobytes() for a, b in itertools.pairwise(starts)]
     assert [text.normalise(piece.decode()) for piece in pieces] == [text.normalise(one) for one in texts]
@@ -149,7 +156,7 @@ SIGNS = "aéİΣ1_. किताबन्पก็น้ำשָּלוֹكَتَ�
 @settings(max_examples=500, deadline=None)
 @given(st.lists(st.text(SIGNS, max_size=12), min_size=1, max_size=5))
 def test_marks_are_folded_by_the_loops_as_by_python(texts):
-    data, starts = shingles.pack(texts, kernels.fold)
+    data, starts = shingles.pack(shingles.join(texts), kernels.fold)
     folded = (shingles.FOLD[data[a : b - 1]].tobytes().replace(b"\0", b" ") for a, b in itertools.pairwise(starts))
     assert [" ".join(piece.decode().split()) for piece in folded] == [text.normalise(one) for one in texts]
 
@@ -246,7 +253,7 @@ def test_a_look_at_two_bits_lets_through_what_is_similar_and_hardly_anything_els
     through = np.zeros(2)
     for seed in range(200):
         scheme = replace(minhash.choose(similarity, "word1"), seed=seed)
-        kept, _ = engine.sketches([one, alike, unlike], 3, scheme, fallback, engine.Crew(1), minhash.nothing)
+        kept = engine.sketches([one, alike, unlike], 3, scheme, fallback, engine.Crew(1), minhash.nothing)
         looks = kept.looks
         differing = [np.bitwise_count((looks[0] ^ x | (looks[0] ^ x) >> 1) & signatures.LOWER).sum() for x in looks[1:]]
         through += np.array(differing) <= scheme.most_differing(similarity)
@@ -256,16 +263,36 @@ def test_a_look_at_two_bits_lets_through_what_is_similar_and_hardly_anything_els
 @pytest.mark.parametrize("shingle", ["char5", "word3"])
 def test_both_loops_keep_the_same_of_each_text(shingle):
     texts, scheme = [*UGLY, *made(50)], minhash.choose(0.8, shingle)
-    (ours, _), (theirs, _) = (
+    ours, theirs = (
         engine.sketches(texts, None, scheme, loops, engine.Crew(1), minhash.nothing) for loops in (kernels, fallback)
     )
     for one, other in zip(ours, theirs, strict=True):
         assert np.array_equal(one, other)
 
 
-def test_a_stream_that_is_longer_than_was_said_is_searched_to_its_end():
-    texts = made(600)
-    assert found(iter(texts), 0.8, count=7) == found(texts, 0.8)
+@pytest.mark.parametrize("count", [None, 7, 4500, 9000])
+def test_a_stream_is_searched_to_its_end_whatever_number_was_said(count):
+    texts = [*made(600), *(f"filler {i}" for i in range(4300))]
+    assert found(iter(texts), 0.8, count=count) == found(texts, 0.8)
+
+
+@pytest.mark.parametrize("fields", [1, 2])
+@pytest.mark.parametrize("engine", [*ENGINES, "datasketch"])
+def test_texts_in_one_piece_are_searched_as_one_by_one(engine, fields):
+    texts = [*UGLY, *made(100)]
+    texts = texts if fields == 1 else list(zip(texts, reversed(texts), strict=True))
+    pieces = [shingles.join(texts[start : start + 30]) for start in range(0, len(texts), 30)]
+
+    def take(places):
+        return shingles.join([texts[place] for place in places])
+
+    assert found(pieces, 0.7, take=take, count=len(texts), engine=engine) == found(texts, 0.7, engine=engine)
+
+
+def test_texts_in_one_piece_that_hold_a_zero_are_refused():
+    piece = minhash.Joined(b"one\0two\0three\0", 2)
+    with pytest.raises(ValueError, match="3 texts are joined, not 2"):
+        minhash.find_similar([piece], 0.8, take=lambda places: piece, count=2)
 
 
 def test_fewer_texts_are_searched_with_surer_bands():
@@ -281,7 +308,7 @@ def test_signatures_are_those_of_datasketch_bit_for_bit():
     theirs.update_batch(hashes.tolist())
     assert np.array_equal(theirs.permutations, [a, b])
     mixed, row = np.concatenate([fmix32(hashes), np.zeros(7, np.uint32)]), np.empty(128, np.uint32)
-    kernels._sign(mixed, len(hashes), a, b, row)
+    kernels.texts._sign(mixed, len(hashes), a, b, row)
     assert np.array_equal(row, theirs.hashvalues)
 
 
@@ -370,8 +397,8 @@ def test_where_nothing_can_be_kept_the_loops_are_compiled_each_time(monkeypatch)
             raise RuntimeError("cannot cache function: no locator available")
         return function
 
-    monkeypatch.setattr(kernels, "njit", njit)
-    assert kernels.compiled(len) is len
+    monkeypatch.setattr(kernels.compiling, "njit", njit)
+    assert kernels.compiling.compiled(len) is len
     assert calls == [{"cache": True, "nogil": True}, {"nogil": True}]
 
 

@@ -10,6 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from curator.duplicates import joining
+from curator.minhash import Joined
+
 # What of a pair is compared, as SQL: one column, or two where both must be alike. The first is `neighbours.text_of`.
 TEXTS = {
     "pair": "question || chr(10) || answer",
@@ -43,6 +46,34 @@ def snapshot(session: Session) -> Iterator[None]:
 def texts(session: Session, field: str, dataset_id: int | None = None) -> Iterator[list[tuple[Any, ...]]]:
     """Yield, by lists, id and texts of every pair outside the trash, of one data set or of all, in order of the ids."""
     return lists(session, f"SELECT id, {TEXTS[field]} FROM pair WHERE NOT trashed{of(dataset_id)} ORDER BY id")
+
+
+def joined(session: Session, field: str, dataset_id: int | None = None) -> Iterator[tuple[Sequence[int], Joined]]:
+    """Yield what `texts` does, ids and texts apart, the texts of many in one piece."""
+    if on_postgresql(session):
+        for rows in texts(session, field, dataset_id):
+            yield [row[0] for row in rows], in_one_piece(rows)
+        return
+    driver: Any = session.connection().connection.driver_connection
+    yield from joining.rows(driver, sqlite(TEXTS[field]), f" AND NOT trashed{of(dataset_id)}")
+
+
+def joined_of_ids(session: Session, field: str, ids: Sequence[int]) -> Joined:
+    """Return the texts of the pairs of these ids, which ascend, as far as they are there, in one piece."""
+    if on_postgresql(session):
+        return in_one_piece(list(of_ids(session, f"id, {TEXTS[field]}", ids)))
+    driver: Any = session.connection().connection.driver_connection
+    return joining.of_ids(driver, sqlite(TEXTS[field]), ids)
+
+
+def in_one_piece(rows: Sequence[tuple[Any, ...]]) -> Joined:
+    """Return the texts of rows, which begin with an id. PostgreSQL keeps no text that holds a zero."""
+    texts = [text for row in rows for text in row[1:]]
+    return Joined("\0".join([*texts, ""]).encode(), len(rows), len(texts) // max(len(rows), 1))
+
+
+def sqlite(columns: str) -> str:
+    return columns.replace("chr(10)", "char(10)")
 
 
 def count(session: Session, dataset_id: int | None = None) -> int:
@@ -85,7 +116,7 @@ def lists(session: Session, statement: str, *values: Any) -> Iterator[list[tuple
         return
     driver: Any = session.connection().connection.driver_connection
     usual, driver.text_factory = driver.text_factory, bytes  # of the statements that are begun now
-    cursor = driver.execute(statement.replace("chr(10)", "char(10)"), values)
+    cursor = driver.execute(sqlite(statement), values)
     try:
         while some := cursor.fetchmany(LIST):
             # Others may use the connection between two batches, and read strings.

@@ -103,17 +103,15 @@ def part(
     import numpy as np
 
     total = reading.count(session, dataset_id)
-    first, rest = itemgetter(0), texts_in(field)
     ids = array("q")
 
-    def texts() -> Iterator[Any]:
-        for rows in reading.texts(session, field, dataset_id):
-            ids.extend(map(first, rows))
-            yield from map(rest, rows)
+    def texts() -> Iterator[minhash.Joined]:
+        for some, joined in reading.joined(session, field, dataset_id):
+            ids.extend(some)
+            yield joined
 
-    def take(places: Sequence[int]) -> list[Any]:
-        found = reading.of_ids(session, f"id, {reading.TEXTS[field]}", [ids[place] for place in places])
-        return list(map(rest, found))
+    def take(places: Sequence[int]) -> minhash.Joined:
+        return reading.joined_of_ids(session, field, [ids[place] for place in places])
 
     def tell(stage: str, done: int, of: int) -> None:
         on_progress(done, of or total, STAGES[stage])

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence, Sized
+from typing import Any
 
 from curator.errors import UserError
 from curator.minhash.bands import Scheme, choose, parse_shingle, stored
-from curator.minhash.clusters import Array, Progress, Similar, Take, Text, Texts, stars
+from curator.minhash.clusters import Array, Joined, Progress, Similar, Take, Text, Texts, stars
 from curator.minhash.facts import Facts, differs_in_fact
 
 __all__ = [
-    "ENGINES", "Facts", "Progress", "Scheme", "Similar", "Take",
+    "ENGINES", "Facts", "Joined", "Progress", "Scheme", "Similar", "Take",
     "band_arrays", "band_keys", "choose", "differs_in_fact", "find_similar", "nearest_size",
     "scores", "scores_of", "stars", "stored",
 ]  # fmt: skip
@@ -42,7 +43,8 @@ def find_similar(
     `texts` are read once, in order; `take` is asked, in ascending order, for those at some places again, and
     without it they are kept. A text is a string, or bytes of UTF-8, or a tuple of fields: those are alike where
     they are alike in each field, and their similarity is the least of any. Empty texts are like nothing. A stream
-    can't say how many it has: `count` does, for the scheme that suits and for room made once.
+    can't say how many it has: `count` does, for the scheme that suits and for room made once. With `take`, texts may
+    come and be given again many in one piece, `Joined`: then none of them is ever made an object.
 
     Of the pairs just at the threshold at most one in 10,000 is missed, of those above it fewer, and one in a million
     among up to 10,000 texts. What is
@@ -57,7 +59,7 @@ def find_similar(
     if engine == "numba" and not importlib.util.find_spec("numba"):
         raise UserError("numba is not installed. Install it with: pip install numba. Or take the engine numpy.")
     if take is None:
-        kept = texts if isinstance(texts, Sequence) else list(texts)
+        kept: Any = texts if isinstance(texts, Sequence) else list(texts)
         texts, take = kept, lambda places: [kept[place] for place in places]
     count = len(texts) if isinstance(texts, Sized) else count
     parse_shingle(shingle)

@@ -14,14 +14,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain, islice
 from types import ModuleType
-from typing import NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from curator.minhash import fallback
 from curator.minhash.bands import Scheme, parse_shingle
-from curator.minhash.clusters import Progress, Similar, Take, Text, Texts
-from curator.minhash.shingles import FOLD, Array, pack
+from curator.minhash.clusters import Joined, Progress, Similar, Take, Text, Texts
+from curator.minhash.shingles import FOLD, Array, join, pack
 from curator.minhash.signatures import permutations
 
 CHUNK_TEXTS, CHUNK_CHARACTERS = 4096, 4 << 20
@@ -54,12 +54,12 @@ def search(
 ) -> Similar:  # fmt: skip
     """Return every two texts that are similar enough. The story of `curator.minhash.find_similar`."""
     with closing(Crew(threads)) as crew:
-        (keys, looks, counts, sums), fields = sketches(texts, count, scheme, loops, crew, on_progress)
+        keys, looks, counts, sums = sketches(texts, count, scheme, loops, crew, on_progress)
         copy_of = copies(keys, counts, sums)
         firsts = np.flatnonzero((copy_of == np.arange(len(copy_of))) & (counts > 0))
         candidates, complete = propose(keys, looks, firsts, scheme, threshold, loops, crew, on_progress)
         del keys, looks, sums
-        left, right, jaccard = verify(candidates, counts, take, fields, threshold, scheme, loops, crew, on_progress)
+        left, right, jaccard = verify(candidates, counts, take, threshold, scheme, loops, crew, on_progress)
     copied = np.flatnonzero(copy_of != np.arange(len(copy_of)))
     left = np.concatenate([left, copy_of[copied]])
     right = np.concatenate([right, copied])
@@ -102,28 +102,25 @@ def default_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def chunks(texts: Iterable[T]) -> Iterator[list[T]]:
-    """Yield texts by the thousand; fewer at once where they are long."""
-    source = iter(texts)
-    chunk: list[T] = []
+def chunks(texts: Texts) -> Iterator[list[Text | tuple[Text, ...]] | Joined]:
+    """Yield texts by the thousand; fewer at once where they are long. Texts in one piece stay as they come."""
+    source: Iterator[Any] = iter(texts)
+    first = next(source, None)
+    if isinstance(first, Joined):
+        yield first
+        yield from source
+        return
+    source = chain([] if first is None else [first], source)
+    chunk: list[Text | tuple[Text, ...]] = []
     size = 0
     while some := list(islice(source, 256)):
         chunk += some
-        size += sum(map(len, some)) if not isinstance(some[0], tuple) else sum(map(len, chain.from_iterable(some)))  # type: ignore[arg-type]
+        size += sum(map(len, some if not isinstance(some[0], tuple) else chain.from_iterable(some)))
         if len(chunk) >= CHUNK_TEXTS or size > CHUNK_CHARACTERS:
             yield chunk
             chunk, size = [], 0
     if chunk:
         yield chunk
-
-
-def flat(texts: Sequence[Text | tuple[Text, ...]], fields: int) -> Sequence[Text]:
-    """Return the fields of all texts, one after the other."""
-    return cast(Sequence[Text], texts if fields == 1 else list(chain.from_iterable(texts)))
-
-
-def fields_of(text: Text | tuple[Text, ...]) -> int:
-    return len(text) if isinstance(text, tuple) else 1
 
 
 class Sketches(NamedTuple):
@@ -145,36 +142,39 @@ class Sketches(NamedTuple):
 
 def sketches(
     texts: Texts, count: int | None, scheme: Scheme, loops: ModuleType, crew: Crew, on_progress: Progress
-) -> tuple[Sketches, int]:
-    """Return what is kept of each text, and how many fields each has."""
+) -> Sketches:
+    """Return what is kept of each text."""
     kind, size = parse_shingle(scheme.shingle)
     a, b = permutations(scheme.permutations, scheme.seed)
-    fields = 1
 
-    def sketch(chunk: list[Text | tuple[Text, ...]]) -> Sketches:
-        some = Sketches.room(len(chunk), scheme)
-        data, starts = pack(flat(chunk, fields), loops.fold)
-        loops.sketch(data, starts, FOLD, kind == "word", size, fields, a, b, scheme.rows, *some)
+    def sketch(chunk: list[Text | tuple[Text, ...]] | Joined, some: Sketches) -> Sketches:
+        piece = join(chunk)
+        data, starts = pack(piece, loops.fold)
+        loops.sketch(data, starts, FOLD, kind == "word", size, piece.fields, a, b, scheme.rows, *some)
         return some
 
-    def pieces() -> Iterator[tuple[list[Text | tuple[Text, ...]]]]:
-        nonlocal fields
-        for chunk in chunks(texts):
-            fields = fields_of(chunk[0])
-            yield (chunk,)
+    # Room for as many as there will be, which is written to as it is; what comes beyond has its own.
+    kept, within = Sketches.room(count or 0, scheme), 0
 
-    # Room for as many as there will be, or twice as much each time it is full.
-    kept, done = Sketches.room(count or CHUNK_TEXTS, scheme), 0
+    def pieces() -> Iterator[tuple[list[Text | tuple[Text, ...]] | Joined, Sketches]]:
+        nonlocal within
+        end = 0
+        for chunk in chunks(texts):
+            start, end = end, end + (chunk.texts if isinstance(chunk, Joined) else len(chunk))
+            if end <= len(kept.counts):
+                within = end
+                yield chunk, Sketches(*(x[start:end] for x in kept))
+            else:
+                yield chunk, Sketches.room(end - start, scheme)
+
+    done, beyond = 0, []
     for some in crew.map(sketch, pieces()):
-        end = done + len(some.counts)
-        if end > len(kept.counts):
-            more = Sketches.room(max(end, 2 * done) - done, scheme)
-            kept = Sketches(*(np.concatenate([x[:done], y]) for x, y in zip(kept, more, strict=True)))
-        for x, y in zip(kept, some, strict=True):
-            x[done:end] = y
-        done = end
+        done += len(some.counts)
+        if done > within:
+            beyond.append(some)
         on_progress("read", done, count or 0)
-    return Sketches(*(x[:done] for x in kept)), fields
+    kept = Sketches(*(x[:within] for x in kept))
+    return Sketches(*map(np.concatenate, zip(kept, *beyond, strict=True))) if beyond else kept
 
 
 def copies(keys: Array, counts: Array, sums: Array) -> Array:
@@ -241,8 +241,8 @@ def reach_within(most: int, lengths: Array) -> int:
 
 
 def verify(
-    candidates: Array, counts: Array, take: Take, fields: int, threshold: float, scheme: Scheme, loops: ModuleType,
-    crew: Crew, on_progress: Progress,
+    candidates: Array, counts: Array, take: Take, threshold: float, scheme: Scheme, loops: ModuleType, crew: Crew,
+    on_progress: Progress,
 ) -> tuple[Array, Array, Array]:  # fmt: skip
     """Return the candidates that are similar enough, with their exact Jaccard similarity."""
     left, right = (candidates >> np.uint64(32)).astype(np.int64), (candidates & np.uint64(0xFFFFFFFF)).astype(np.int64)
@@ -258,17 +258,17 @@ def verify(
     cuts = np.concatenate([[0], np.flatnonzero(block[1:] != block[:-1]) + 1, [len(left)]])
     kind, size = parse_shingle(scheme.shingle)
 
-    def pieces() -> Iterator[tuple[Sequence[Text], Array, Array]]:
+    def pieces() -> Iterator[tuple[Sequence[Text | tuple[Text, ...]] | Joined, int, Array, Array]]:
         for begin, end in zip(cuts[:-1], cuts[1:], strict=True):
             places, both = np.unique(np.concatenate([left[begin:end], right[begin:end]]), return_inverse=True)
-            texts = flat(take(places.tolist()), fields)
-            if len(texts) != len(places) * fields:
-                raise ValueError(f"{len(places)} texts were asked for again, and {len(texts)} fields of them came")
-            yield texts, both[: end - begin], both[end - begin :]
+            yield take(places.tolist()), len(places), both[: end - begin], both[end - begin :]
 
-    def count_shared(texts: Sequence[Text], one: Array, other: Array) -> Array:
-        data, starts = pack(texts, loops.fold)
-        found: Array = loops.verify(data, starts, FOLD, kind == "word", size, fields, one, other, threshold)
+    def count_shared(texts: Sequence[Text | tuple[Text, ...]] | Joined, asked: int, one: Array, other: Array) -> Array:
+        piece = join(texts)
+        if piece.texts != asked:
+            raise ValueError(f"{asked} texts were asked for again, and {piece.texts} came")
+        data, starts = pack(piece, loops.fold)
+        found: Array = loops.verify(data, starts, FOLD, kind == "word", size, piece.fields, one, other, threshold)
         return found
 
     scores = np.empty(len(left))
@@ -287,7 +287,7 @@ def band_arrays(texts: Sequence[Text], scheme: Scheme, loops: ModuleType) -> tup
     a, b = permutations(scheme.permutations, scheme.seed)
     kept = Sketches.room(len(texts), scheme)
     if len(texts):
-        data, starts = pack(texts, loops.fold)
+        data, starts = pack(join(texts), loops.fold)
         loops.sketch(data, starts, FOLD, kind == "word", size, 1, a, b, scheme.rows, *kept)
     return kept.keys.view(np.int32), kept.counts > 0
 
@@ -295,6 +295,6 @@ def band_arrays(texts: Sequence[Text], scheme: Scheme, loops: ModuleType) -> tup
 def scores(texts: Sequence[Text], left: Array, right: Array, shingle: str, loops: ModuleType) -> Array:
     """Return the exact Jaccard similarity of texts, two by two, by their places."""
     kind, size = parse_shingle(shingle)
-    data, starts = pack(texts, loops.fold)
+    data, starts = pack(join(texts), loops.fold)
     found: Array = loops.verify(data, starts, FOLD, kind == "word", size, 1, left, right, 0.0)
     return np.maximum(found, 0.0)

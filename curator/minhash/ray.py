@@ -138,7 +138,7 @@ def columns(rows: Any, *names: str) -> dict[str, Array]:
 def sketch(batch: pa.Table, plan: Plan) -> Iterator[pa.Table]:
     """Give of each row of a piece its band keys, and join it to the first in the piece that is a copy."""
     (piece,) = batch["piece"].to_pylist()
-    found, _ = engine.sketches(plan.texts(piece), None, plan.scheme, engine.load("auto"), engine.Crew(1), silent)
+    found = engine.sketches(plan.texts(piece), None, plan.scheme, engine.load("auto"), engine.Crew(1), silent)
     keys, _, counts, sums = found
     ids = np.arange(len(counts), dtype=np.int64) | np.int64(piece) << ROW_BITS
     first = np.where(counts > 0, ids[engine.copies(keys, counts, sums)], -1)
@@ -267,7 +267,7 @@ def score(rows: pa.Table, plan: Plan) -> pa.Table:
         return chosen[0] if len(chosen) == 1 else list(zip(*chosen, strict=True))
 
     one, other, jaccard = engine.verify(
-        candidates, weights, some, len(texts), plan.threshold, plan.scheme, engine.load("auto"), engine.Crew(1), silent
+        candidates, weights, some, plan.threshold, plan.scheme, engine.load("auto"), engine.Crew(1), silent
     )
     facts = []
     for near in zip(one.tolist(), other.tolist(), strict=True):

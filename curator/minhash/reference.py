@@ -9,8 +9,8 @@ import numpy as np
 
 from curator.minhash import fallback, shingles
 from curator.minhash.bands import Scheme, parse_shingle
-from curator.minhash.clusters import Progress, Similar, Text, Texts
-from curator.minhash.engine import chunks, fields_of, flat
+from curator.minhash.clusters import Joined, Progress, Similar, Text, Texts
+from curator.minhash.engine import chunks
 from curator.minhash.shingles import FOLD, Array
 
 
@@ -21,8 +21,8 @@ def search(texts: Texts, threshold: float, scheme: Scheme, on_progress: Progress
     rows: list[Text | tuple[Text, ...]] = []
     hashes: list[Array] = []
     for chunk in chunks(texts):
-        rows += chunk
-        hashes += hash_sets(chunk, scheme.shingle)
+        rows += chunk.apart() if isinstance(chunk, Joined) else chunk
+        hashes += hash_sets(shingles.join(chunk), scheme.shingle)
         on_progress("read", len(rows), 0)
     firsts: dict[bytes, int] = {}
     copy_of = np.array([firsts.setdefault(h.tobytes(), i) if len(h) else i for i, h in enumerate(hashes)], np.int64)
@@ -46,13 +46,13 @@ def search(texts: Texts, threshold: float, scheme: Scheme, on_progress: Progress
     return Similar(np.array(left, np.int64), np.array(right, np.int64), np.array(scores, float), copy_of, True)
 
 
-def hash_sets(chunk: list[Text | tuple[Text, ...]], shingle: str) -> list[Array]:
+def hash_sets(chunk: Joined, shingle: str) -> list[Array]:
     """Return of each text the hashes of its shingles, sorted; none where one of its fields is empty."""
     kind, size = parse_shingle(shingle)
-    fields = fields_of(chunk[0])
-    data, starts = shingles.pack(flat(chunk, fields), None)
+    fields = chunk.fields
+    data, starts = shingles.pack(chunk, None)
     hashes, owner = fallback.shingle_hashes(data, starts, FOLD, kind == "word", size, fields, True)
-    by_field = np.split(hashes, np.searchsorted(owner, np.arange(1, len(chunk) * fields)))
+    by_field = np.split(hashes, np.searchsorted(owner, np.arange(1, chunk.texts * fields)))
     texts = [by_field[i : i + fields] for i in range(0, len(by_field), fields)]
     return [np.sort(np.concatenate(text)) if all(map(len, text)) else np.empty(0, np.uint64) for text in texts]
 

@@ -16,13 +16,14 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from itertools import chain
+from typing import Any, cast
 
 import numpy as np
 
 from curator import text
 from curator.minhash.bands import parse_shingle
-from curator.minhash.clusters import Text
+from curator.minhash.clusters import Joined, Text
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -63,30 +64,40 @@ def normalise(one: Text) -> str:
     return text.normalise(one.decode("utf-8", "replace") if isinstance(one, bytes) else one)
 
 
-def pack(texts: Sequence[Text], fold: Callable[..., tuple[Array, Array, Array]] | None) -> tuple[Array, Array]:
+def join(texts: Sequence[Text | tuple[Text, ...]] | Joined) -> Joined:
+    """Return texts in one piece. Lone surrogates are let through: they fold to a space, as a zero in a text does."""
+    if isinstance(texts, Joined):
+        return texts
+    fields = len(texts[0]) if len(texts) and isinstance(texts[0], tuple) else 1
+    flat = cast(Sequence[Text], texts if fields == 1 else list(chain.from_iterable(texts)))
+    whole = Joined(joined(flat), len(texts), fields)
+    if whole.is_whole():
+        return whole
+    data = joined([one.replace(b"\0", b" ") if isinstance(one, bytes) else one.replace("\0", " ") for one in flat])
+    return Joined(data, len(texts), fields)
+
+
+def pack(texts: Joined, fold: Callable[..., tuple[Array, Array, Array]] | None) -> tuple[Array, Array]:
     """Return the bytes of all texts, each ended by a zero, and where each begins, and the last one ends.
 
     What is not plain ASCII is folded here: by `fold` where the loops are compiled, and text by text where
-    they are not or where characters combine. Lone surrogates are let through: they fold to a space.
+    they are not or where characters combine.
     """
-    data = joined(texts)
-    buffer = np.frombuffer(data, np.uint8)
-    if len(data) - np.count_nonzero(buffer) != len(texts):  # a text holds a zero itself
-        return pack([one.replace(b"\0", b" ") if isinstance(one, bytes) else one.replace("\0", " ") for one in texts],
-                    fold)  # fmt: skip
-    if data.isascii():
-        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-        return buffer, np.concatenate([[0], np.cumsum(lengths + 1)])
+    buffer = np.frombuffer(texts.data, np.uint8)
     starts = np.concatenate([[0], np.flatnonzero(buffer == 0) + 1])
+    if len(starts) - 1 != texts.texts * texts.fields:
+        raise ValueError(f"{len(starts) - 1} texts are joined, not {texts.texts} of {texts.fields} fields")
+    if texts.data.isascii():
+        return buffer, starts
     if fold is None:
-        return pack_folded([one if one.isascii() else normalise(one) for one in texts])
-    folded, starts, hard = fold(buffer, starts, FOLD, fold_codes())
+        return pack_folded([one if one.isascii() else normalise(one) for one in texts.data.split(b"\0")[:-1]])
+    folded, begins, hard = fold(buffer, starts, FOLD, fold_codes())
     places = np.flatnonzero(hard)
     if not len(places):
-        return folded, starts
-    pieces: list[Text] = [folded[a : b - 1].tobytes() for a, b in zip(starts[:-1], starts[1:], strict=True)]
+        return folded, begins
+    pieces: list[Text] = [folded[a : b - 1].tobytes() for a, b in zip(begins[:-1], begins[1:], strict=True)]
     for place in places.tolist():
-        pieces[place] = normalise(texts[place])
+        pieces[place] = normalise(texts.data[starts[place] : starts[place + 1] - 1])
     return pack_folded(pieces)
 
 

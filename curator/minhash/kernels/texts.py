@@ -1,90 +1,20 @@
-"""The loops over bytes, compiled: texts to signatures, bands to candidates, candidates to counts. Knows arrays only.
-
-Each runs on one thread and without Python's lock, so that a pool of threads can share the work: loops that
-numba itself runs in parallel abort a server that searches twice at once or forks. Compiled code is kept in
-`__pycache__`, or in the user's cache folder where that can't be written, or in NUMBA_CACHE_DIR.
-
-numba takes int64 with uint64 for float64, and uint32 with uint32 for uint64: hence the casts.
-"""
+"""From texts to shingles, to signatures and bands, and to exact counts. Knows arrays only."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
-from numba import njit
 
-from curator.minhash.shingles import DENSE, DENSE_WINDOW, FOLDED_CODES, HARD, LATE, MARK, NARROW
-from curator.minhash.signatures import BYTE, FIELD, FMIX32, LOWER, NEXT, SPREAD, WORD
+from curator.minhash.kernels.compiling import compiled
+from curator.minhash.shingles import DENSE, DENSE_WINDOW, NARROW
+from curator.minhash.signatures import BYTE, FIELD, FMIX32, NEXT, SPREAD, WORD
 
 U8, U32, U64 = np.uint8, np.uint32, np.uint64
 _SPREAD = U64(SPREAD)
 _D1, _D2 = map(U32, FMIX32)
-_BYTE, _WORD, _NEXT, _FIELD, _HARD = U64(BYTE), U64(WORD), U64(NEXT), U64(FIELD), U64(HARD)
+_BYTE, _WORD, _NEXT, _FIELD = U64(BYTE), U64(WORD), U64(NEXT), U64(FIELD)
 (_DENSE1, _DENSE2), (_DENSE3, _DENSE4) = ((U64(a), U64(b)) for a, b in DENSE)
-_NARROW, _CODES, _MARK, _LATE = U64(NARROW), U64(FOLDED_CODES), U64(MARK), U64(LATE)
-_LOWER, _PAIRS, _FOURS, _ONES = (U64(x) for x in (LOWER, LOWER // 5 * 3, LOWER // 85 * 15, LOWER // 85))
-_63_BITS, _42_BITS, _WIDE = U64((1 << 63) - 1), U64((1 << 42) - 1), U64(1 << 63)
-
-
-def compiled(function: Callable[..., Any]) -> Any:
-    """Compile when first called, once a machine; once a process where nothing can be kept."""
-    try:
-        return njit(function, cache=True, nogil=True)
-    except RuntimeError:  # neither beside this file nor in the user's cache folder
-        return njit(function, nogil=True)
-
-
-@compiled
-def fold(data, starts, bytewise, codes):  # type: ignore[no-untyped-def]
-    """Return packed texts folded, where each begins, and which have to be folded as a whole."""
-    n = len(starts) - 1
-    out = np.empty(4 * len(data) + 8, U8)
-    begins = np.empty(n + 1, np.int64)
-    hard = np.zeros(n, np.bool_)
-    at = 0
-    for i in range(n):
-        begins[i] = at
-        late = U64(0)
-        p, end = starts[i], starts[i + 1] - 1
-        while p < end:
-            c = U64(data[p])
-            if c < U64(0x80):
-                late = U64(0)
-                out[at] = bytewise[data[p]]
-                if out[at] == 0:
-                    out[at] = 32
-                at += 1
-                p += 1
-                continue
-            more = 1 if c >> U64(5) == U64(6) else 2 if c >> U64(4) == U64(14) else 3 if c >> U64(3) == U64(30) else 0
-            code = c & U64(0x3F >> more)
-            valid = more > 0 and p + more < end
-            for k in range(more):
-                if valid:
-                    tail = U64(data[p + 1 + k])
-                    valid = tail >> U64(6) == U64(2)
-                    code = code << U64(6) | (tail & U64(0x3F))
-            if not valid or code >= _CODES or code < U64(0x80) or codes[code] == _HARD:
-                hard[i] = True
-                break
-            folded = codes[code]
-            if folded & late & _LATE:
-                hard[i] = True
-                break
-            late = folded
-            if folded & _MARK and (at == begins[i] or out[at - 1] == 32):
-                folded = U64(1 << 56 | 32)
-            for _ in range((folded >> U64(56)) & U64(7)):
-                out[at] = U8(folded & U64(0xFF))
-                folded >>= U64(8)
-                at += 1
-            p += more + 1
-        out[at] = 0
-        at += 1
-    begins[n] = at
-    return out[:at], begins, hard
+_NARROW = U64(NARROW)
+_63_BITS, _WIDE = U64((1 << 63) - 1), U64(1 << 63)
 
 
 @compiled
@@ -323,86 +253,6 @@ def sketch(data, starts, bytewise, by_words, size, fields, a, b, rows, keys, loo
             for k in range(32):
                 h |= U64(row[32 * j + k] & U32(3)) << U64(2 * k)
             looks[i, j] = h
-
-
-@compiled
-def ordered(keys, texts, band):  # type: ignore[no-untyped-def]
-    """Return key * 2**32 + text of one band, sorted; `texts` ascend. Three passes of 11 bits, each in order."""
-    n = len(texts)
-    order = np.empty(n, U64)
-    other = np.empty(n, U64)
-    places = np.zeros((3, 2048), np.int64)
-    for i in range(n):
-        key = U64(keys[texts[i], band])
-        order[i] = key << U64(32) | U64(texts[i])
-        for digit in range(3):
-            places[digit, (key >> U64(11 * digit)) & U64(2047)] += 1
-    for digit in range(3):
-        at = 0
-        for value in range(2048):
-            at, places[digit, value] = at + places[digit, value], at
-        for i in range(n):
-            value = (order[i] >> U64(32 + 11 * digit)) & U64(2047)
-            other[places[digit, value]] = order[i]
-            places[digit, value] += 1
-        order, other = other, order
-    return order
-
-
-@compiled
-def meet(order, begins, ends, keys, looks, most, band, reach):  # type: ignore[no-untyped-def]
-    """Return the candidates of one band, first * 2**32 + second: those no earlier band brings.
-
-    `order` holds key * 2**32 + text, sorted; `begins` and `ends` are its runs of one key. Each text meets at
-    most `reach` texts before it. Their signatures differ in `most` permutations at most, as far as a look tells.
-    """
-    out = np.empty(1024, U64)
-    m = 0
-    for r in range(len(begins)):
-        for q in range(begins[r] + 1, ends[r]):
-            y = order[q] & U64(0xFFFFFFFF)
-            for e in range(max(begins[r], q - reach), q):
-                x = order[e] & U64(0xFFFFFFFF)
-                differing = U64(0)
-                for j in range(looks.shape[1]):
-                    d = looks[x, j] ^ looks[y, j]
-                    d = (d | d >> U64(1)) & _LOWER
-                    d = (d & _PAIRS) + (d >> U64(2) & _PAIRS)
-                    differing += U64((d + (d >> U64(4)) & _FOURS) * _ONES) >> U64(56)
-                new = differing <= most
-                for j in range(band if new else 0):
-                    if keys[x, j] == keys[y, j]:
-                        new = False
-                        break
-                if new:
-                    if m == len(out):
-                        wider = np.empty(2 * m, U64)
-                        wider[:m] = out
-                        out = wider
-                    out[m] = x << U64(32) | y
-                    m += 1
-    return out[:m]
-
-
-@compiled
-def components(count, left, right):  # type: ignore[no-untyped-def]
-    """Return of each of `count` texts the first of the net of pairs it hangs in."""
-    leader = np.arange(count)
-    for i in range(len(left)):
-        x, y = left[i], right[i]
-        while leader[x] != x:
-            leader[x] = leader[leader[x]]
-            x = leader[x]
-        while leader[y] != y:
-            leader[y] = leader[leader[y]]
-            y = leader[y]
-        if x < y:
-            leader[y] = x
-        else:
-            leader[x] = y
-    for x in range(count):  # the leader of each lies before it, so it is done already
-        leader[x] = leader[leader[x]]
-    return leader
 
 
 @compiled
