@@ -424,7 +424,7 @@ def test_an_empty_selection_and_an_unknown_version_are_refused(session):
 @pytest.mark.parametrize("arguments, code, sentence", [
     (["--split", "80-10-10"], 1, "The split '80-10-10' is no list of three numbers. For example: --split 80/10/10"),
     (["--split", "80/10/nan"], 1, "no list of three numbers"),
-    (["--seed", "one"], 2, "'one' is not a valid integer"),
+    (["--seed", "one"], 2, "'one' is no whole number"),
     (["--seed", "-1"], 1, "The seed -1 is no whole number from 0 on"),
     (["--query", "zeppelin"], 1, "nothing to freeze"),
     (["--keep-out", "nowhere.jsonl"], 2, "does not exist"),

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from curator.cli.door import as_json, progress, say, selecting, selection_of, stoppable, who, with_session
+from curator.cli.door import (
+    Whole,
+    as_json,
+    progress,
+    say,
+    selecting,
+    selection_of,
+    stoppable,
+    who,
+    with_session,
+)
 from curator.errors import UserError
 
 if TYPE_CHECKING:
@@ -68,7 +78,7 @@ def command_for(name: str) -> click.Command:
         click.option("--json", "json_", is_flag=True, help="The counts as JSON."),
         click.option("--dry-run", is_flag=True, help="Say what would happen, and change nothing."),
         click.option("--all", "all_", is_flag=True, help="All pairs outside the trash."),
-        click.option("--id", "ids", multiple=True, type=int, metavar="NUMBER", help="May stand several times."),
+        click.option("--id", "ids", multiple=True, type=Whole(), metavar="NUMBER", help="May stand several times."),
     ):
         run = decorate(run)
     if name in ("tag", "untag"):

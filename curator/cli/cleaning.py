@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from curator.cli.door import (
+    Whole,
     as_json,
     count_of,
     progress,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
               help="question, answer, system, history or notes; all but notes without it.")  # fmt: skip
 @click.option("--except-ids", metavar="IDS", help="Pairs to leave as they are, as in: --except-ids 3,17.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
-@click.option("--limit", type=click.IntRange(0), default=5, show_default=True, help="With --dry-run: how many pairs.")
+@click.option("--limit", type=Whole(0), default=5, show_default=True, help="With --dry-run: how many pairs.")
 @click.option("--save", "save_as", metavar="NAME", help="Keep the steps as a rule of this name, and clean nothing.")
 @click.option("--rules", "list_rules", is_flag=True, help="List the rules that are kept.")
 @click.option("--delete", "delete_rule", metavar="NAME", help="Forget a rule that is kept.")

@@ -139,6 +139,22 @@ def as_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
+class Whole(click.IntRange):
+    """A whole number, perhaps from some number on; what is none is answered in one sentence."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            least = "" if self.min is None else f" from {self.min} on"
+            self.fail(f"{str(value)!r} is no whole number{least}. Write it in digits.", param, ctx)
+
+    def _describe_range(self) -> str:  # in the help: click would write "x>=1"
+        return "" if self.min is None else f"from {self.min} on"
+
+
 def silent(number: int, total: int | None = None, message: str = "") -> None:
     """Show nothing of how far an act is."""
 

@@ -11,6 +11,7 @@ import click
 from flask import current_app
 
 from curator.cli.door import (
+    Whole,
     as_json,
     count_of,
     mapped,
@@ -160,7 +161,7 @@ def import_(
               help="What ratings teach: dpo is chosen and rejected answers, kto good and bad ones.")  # fmt: skip
 @click.option("--preferences", "ratings", flag_value="dpo", help="The same as --ratings dpo.")
 @click.option("-o", "--output", metavar="PATH", help="A file, written whole or not at all; FOLDER/ adds a manifest.")
-@click.option("--version", "number", type=int, help="The frozen text of this version.")
+@click.option("--version", "number", type=Whole(), help="The frozen text of this version.")
 @click.option("--split", type=click.Choice(SPLITS), help="Only this split of the version.")
 @click.option("--tokenizer", metavar="NAME", help="Count tokens with this model's tokenizer, not by estimate.")
 @selecting
@@ -270,7 +271,7 @@ def preferences(context: click.Context, output: Path | None) -> None:
 
 
 @click.command()
-@click.argument("changeset", type=int)
+@click.argument("changeset", type=Whole())
 @with_session
 def undo(session: Session, changeset: int) -> None:
     """Take back one change: an import, an edit, a cleaning. Pairs that changed since are left alone.

@@ -7,14 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from curator.cli.door import as_json, count_of, say, selecting, selection_of, shortened, who, with_session
+from curator.cli.door import (
+    Whole,
+    as_json,
+    count_of,
+    say,
+    selecting,
+    selection_of,
+    shortened,
+    who,
+    with_session,
+)
 
 if TYPE_CHECKING:  # a command imports what it needs when it runs: `flask --help` is quick
     from sqlalchemy.orm import Session
 
 
 @click.command()
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many pairs.")
+@click.option("--limit", type=Whole(1), default=20, show_default=True, help="How many pairs.")
 @click.option("--json", "json_", is_flag=True, help="As JSON.")
 @selecting
 @with_session

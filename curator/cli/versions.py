@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from curator.cli.door import (
+    Whole,
     as_json,
     count_of,
     progress,
@@ -36,7 +37,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     metavar="A/B/C",
     help="Training, validation and test: per cent, or numbers of pairs as in 800/100/100 or rest/100/100.",
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="Decides which new group goes where.")
+@click.option("--seed", type=Whole(), default=1, show_default=True, help="Decides which new group goes where.")
 @click.option(
     "--stratify",
     type=click.Choice(("tag", "source")),
@@ -151,7 +152,7 @@ def list_them(session: Session, json_: bool) -> None:
 
 
 @versions.command()
-@click.argument("number", type=int)
+@click.argument("number", type=Whole())
 @click.option("--json", "json_", is_flag=True, help="What was found as JSON.")
 @with_session
 def check(session: Session, number: int, json_: bool) -> None:
@@ -181,8 +182,8 @@ def check(session: Session, number: int, json_: bool) -> None:
 
 
 @versions.command()
-@click.argument("old", type=int)
-@click.argument("new", type=int)
+@click.argument("old", type=Whole())
+@click.argument("new", type=Whole())
 @click.option("--json", "json_", is_flag=True, help="The numbers as JSON.")
 @with_session
 def compare(session: Session, old: int, new: int, json_: bool) -> None:
@@ -213,7 +214,7 @@ def compare(session: Session, old: int, new: int, json_: bool) -> None:
 
 @click.command()
 @click.argument("target", metavar="hub:OWNER/NAME")
-@click.option("--version", "number", type=int, required=True, help="The version to publish.")
+@click.option("--version", "number", type=Whole(), required=True, help="The version to publish.")
 @click.option("--public", is_flag=True, help="Let everybody see it; else a new data set is private.")
 @click.option("--dry-run", is_flag=True, help="Show what would be uploaded, check name and token, and upload nothing.")
 @with_session
