@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curator.minhash.kernels import compiled
+from curator.minhash.kernels.compiling import compiled
 
 
 @compiled
