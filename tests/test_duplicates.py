@@ -3,13 +3,19 @@
 import json
 import os
 import random
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import combinations
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
+from scipy.sparse import csr_matrix
 
+from bench import corpus
 from curator import create_app, database, duplicates, history, jobs, minhash, pairs, versions
+from curator.duplicates.findings import newest_changeset as newest
 from curator.errors import Conflict, NotFound, UserError
 from curator.minhash import shingles
 from curator.models import Pair, Rating, Run, Sample, VersionLine, writing
@@ -63,6 +69,35 @@ def brute_force(rows, field, threshold):
     return alike
 
 
+def jaccard_of_all(texts, shingle):
+    """Return how similar each text is to each, counted in one product of matrices."""
+    sets = [shingles.sets(text, shingle) for text in texts]
+    place_of = {one: place for place, one in enumerate(set().union(*sets))}
+    rows = np.repeat(np.arange(len(sets)), [len(some) for some in sets])
+    columns = [place_of[one] for some in sets for one in some]
+    held = csr_matrix((np.ones(len(columns)), (rows, columns)), shape=(len(sets), len(place_of)))
+    common = (held @ held.T).toarray()
+    sizes = np.diff(held.indptr)
+    return common / np.maximum(sizes[:, None] + sizes - common, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shingle", ["char5", "word3"])
+@pytest.mark.parametrize("field", duplicates.FIELDS)
+def test_in_two_thousand_rows_every_field_and_threshold_agrees_with_comparing_all(session, field, shingle):
+    rows = corpus.generate(2000, seed=5).pairs
+    ids = insert(session, rows)
+    columns = [*map(list, zip(*rows, strict=True)), ["\n".join(row) for row in rows]]
+    question, answer, pair = (jaccard_of_all(texts, shingle) for texts in columns)
+    alike = {"question": question, "answer": answer, "pair": pair, "both": np.minimum(question, answer)}[field]
+    for threshold in (0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0):
+        findings = duplicates.search(session, field=field, threshold=threshold, shingle=shingle)
+        similar = {(int(findings.ids[a]), int(findings.ids[b])): score for a, b, score in findings.similar(0).pairs()}
+        left, right = np.nonzero(np.triu(alike >= threshold, 1))
+        truth = {(ids[a], ids[b]): alike[a, b] for a, b in zip(left.tolist(), right.tolist(), strict=True)}
+        assert similar == pytest.approx(truth) and truth
+
+
 @pytest.mark.parametrize("field", duplicates.FIELDS)
 @pytest.mark.parametrize("threshold", [0.6, 0.75, 0.9, 1.0])
 def test_a_search_finds_what_comparing_all_with_all_finds(session, reworded, field, threshold):
@@ -109,6 +144,19 @@ def test_every_engine_finds_the_same_in_the_database(session, reworded, engine, 
     assert findings.similarity.tolist() == compiled.similarity.tolist()
 
 
+@pytest.mark.parametrize("field", duplicates.FIELDS)
+def test_rows_in_another_order_are_found_alike_all_the_same(session, reworded, field):
+    insert(session, reworded)
+    insert(session, reworded[::-1], "turned")
+    findings = duplicates.search(session, "main", field), duplicates.search(session, "turned", field)
+    said = {pair.id: (pair.question, pair.answer) for pair in session.scalars(sa.select(Pair))}
+    one, other = (
+        {(frozenset((said[found.ids[a]], said[found.ids[b]])), score) for a, b, score in found.similar(0).pairs()}
+        for found in findings
+    )
+    assert one == other and len(one) > 20
+
+
 def test_two_data_sets_are_compared_only_when_asked(session, make_pair):
     one = make_pair("Same?", HOURS, dataset="x")
     other = make_pair("Same?", HOURS, dataset="y")
@@ -135,6 +183,8 @@ def test_one_text_a_thousand_times_is_one_cluster(session):
     assert duplicates.above(session, findings).surplus == 999
     assert [bar.pairs for bar in duplicates.histogram(findings)] == [0] * 19 + [999]
     assert [near.similarity for near in duplicates.find_near(session, "Open?", HOURS)] == [1] * 5
+    rows = list(duplicates.report(session, findings, None))  # used to end after the first hundred
+    assert [row["pair"] for row in rows] == ids
 
 
 @pytest.mark.parametrize("asked, sentence", [
@@ -198,6 +248,43 @@ def test_a_pair_is_found_while_it_is_typed(session, make_pair):
 def test_an_odd_text_is_looked_up_without_harm(session, make_pair, question):
     make_pair("Open?", HOURS)
     assert duplicates.find_near(session, question, "") == []
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from curator import create_app, database, jobs
+
+def tell(done, total, message):
+    if message == sys.argv[2]:
+        print("there", flush=True)
+        sys.stdin.read()
+
+with database.open_session(create_app()) as session:
+    more = {"threshold": 0.9} if sys.argv[1] == "resolve duplicates" else {}
+    jobs.KINDS[sys.argv[1]](session, by="bo", on_progress=tell, home=sys.argv[3], asked={}, **more)
+"""
+
+
+@pytest.mark.parametrize("kind, message", [
+    ("find duplicates", "Reading"), ("find duplicates", "Cutting into clusters"), ("resolve duplicates", "Saving"),
+])  # fmt: skip
+def test_a_job_that_is_killed_leaves_what_was_there(session, make_pair, home, kind, message):
+    pair = make_pair("Open?", HOURS)
+    make_pair("Open?", HOURS + "!")
+    duplicates.keep(duplicates.search(session), home)
+    changes = newest(session)
+    session.rollback()
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", KILLED, kind, message, str(home)]
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as victim:
+        assert victim.stdout and victim.stdout.readline() == b"there\n"
+        victim.kill()
+    assert pairs.datasets(session) == [("main", 2)] and newest(session) == changes
+    findings = duplicates.kept(home)
+    assert findings and duplicates.above(session, findings).surplus == 1
+    _, done = duplicates.resolve_above(session, findings, by="ada")
+    assert done.going[0].kept_id == pair.id
 
 
 # Which is kept

@@ -104,6 +104,20 @@ def test_texts_of_a_megabyte_are_shown_in_seconds(client: FlaskClient, make_pair
     assert time.process_time() - began < 10
 
 
+def test_of_texts_of_a_megabyte_a_little_is_shown_around_what_differs(client: FlaskClient, make_pair: MakePair):
+    """Four of them used to make a page of 5.6 MB."""
+    long = " ".join(f"Step {number} follows the one before." for number in range(25_000))
+    for answer in (
+        long,
+        long.replace("Step 12000 follows", "Step 12000 now follows"),
+        long.replace("follows", "keeps", 900),
+    ):
+        make_pair("How is it done?", answer)
+    page = client.get("/duplicates/")
+    assert len(page.data) < 100_000
+    assert "<del>now </del>" in page.text and f"{len(long) + 15:,} letters long" in text_of(page)
+
+
 def test_below_the_usual_threshold_a_small_data_set_is_searched_again(client: FlaskClient, make_pair: MakePair):
     make_pair("When are you open?", HOURS)
     make_pair("When are you open?", HOURS + ", and on Saturdays it closes at noon, says the sign")

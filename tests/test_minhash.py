@@ -169,7 +169,7 @@ def test_bytes_that_are_no_text_do_no_harm(data):
 
 
 @settings(max_examples=15, deadline=None)
-@given(order=st.permutations(range(80)), threads=st.integers(1, 4), engine=st.sampled_from(["numba", "numpy"]))
+@given(order=st.permutations(range(80)), threads=st.integers(1, 4), engine=st.sampled_from(ENGINES))
 def test_rows_threads_and_engines_in_another_order_change_nothing(order, threads, engine):
     texts = made(80, seed=3)
     expected = {(min(a, b), max(a, b), score) for (a, b), score in found(texts, 0.7, engine="numpy").items()}

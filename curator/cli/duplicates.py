@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from math import floor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +114,9 @@ def in_files(
             for row in rows:
                 fact = f"  ({row['fact']})" if row["fact"] else ""
                 kept = f"{row['kept_file']}:{row['kept_line']}"
-                click.echo(f"{row['act']:>6} {row['similarity']:.2f}  {row['file']}:{row['line']}  like {kept}{fact}")
+                click.echo(
+                    f"{row['act']:>6} {share(row['similarity'])}  {row['file']}:{row['line']}  like {kept}{fact}"
+                )
     all_, drop, review = int(found.rows.sum()), counts["drop"], counts["review"]
     say(f"{count_of(drop, 'row')} of {all_:,} can go, and {review:,} more are alike from {lowest:g} on: look at them.")
     if found.empty:
@@ -236,11 +239,16 @@ def print_clusters(rows: Iterable[dict[str, Any]]) -> int:
         if row["cluster"] != number:
             number = row["cluster"]
             click.echo("")
-        score = "    " if row["similarity"] is None else f"{row['similarity']:.2f}"
-        other = "" if row["elsewhere"] is None else f" {row['elsewhere']:.2f}"
+        score = "    " if row["similarity"] is None else share(row["similarity"])
+        other = "" if row["elsewhere"] is None else f" {share(row['elsewhere'])}"
         fact = f"  ({row['fact']})" if row["fact"] else ""
         click.echo(f"{row['act']:>6} {score}{other} {row['pair']:>6}  {shortened(row['question'], 70)}{fact}")
     return number
+
+
+def share(similarity: float) -> str:
+    """Write how similar two texts are, never more than they are: 1.00 is for those that are the same."""
+    return f"{floor(100 * similarity + 1e-9) / 100:.2f}"
 
 
 def as_result(rows: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
@@ -266,5 +274,5 @@ def tell_matches(rows: list[dict[str, Any]], against: Path, report: Path | None,
         as_json(rows)
     else:
         for row in rows:
-            click.echo(f"{row['similarity']:.2f} {row['pair']:>6}  line {row['line']}: {shortened(row['text'], 70)}")
+            click.echo(f"{share(row['similarity'])} {row['pair']:>6}  line {row['line']}: {shortened(row['text'], 70)}")
     say(f"{count_of(len(rows))} say what {against.name} says.")

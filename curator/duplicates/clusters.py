@@ -14,7 +14,7 @@ from curator import minhash
 from curator.duplicates import reading
 from curator.duplicates.dismissing import dismissed_now
 from curator.duplicates.findings import Findings
-from curator.duplicates.judging import fact, said
+from curator.duplicates.judging import Differ, differ_of, fact, said
 from curator.duplicates.remembering import once
 from curator.duplicates.searching import components
 from curator.models import Pair, Rating, Revision, Sample
@@ -97,16 +97,19 @@ def clusters(
 
 
 def each_cluster(session: Session, findings: Findings, threshold: float | None = None) -> Iterator[Cluster]:
-    """Yield all of the clusters, as `clusters` does some."""
+    """Yield all of the clusters, as `clusters` does some, each with all of its pairs."""
     net = Net(session, findings, findings.threshold if threshold is None else threshold)
     order, _ = net.in_order()
     for start in range(0, len(order), 500):
-        yield from drawn(session, net, order[start : start + 500])
+        yield from drawn(session, net, order[start : start + 500], shown=None)
         session.expunge_all()  # objects of a hundred thousand clusters would fill the memory
 
 
-def drawn(session: Session, net: Net, labels: Any) -> list[Cluster]:
-    """Return clusters with their pairs as objects; without those of which less than two pairs are left."""
+def drawn(session: Session, net: Net, labels: Any, shown: int | None = SHOWN) -> list[Cluster]:
+    """Return clusters with their pairs as objects; without those of which less than two pairs are left.
+
+    Of each star as many members are there as are `shown`: all where that is None.
+    """
     import numpy as np
 
     findings = net.findings
@@ -116,11 +119,13 @@ def drawn(session: Session, net: Net, labels: Any) -> list[Cluster]:
     for place in standing:
         by_label[int(net.label[place])].append(place)
     cut = net.cut(by_label, standing, chosen[net.similar.left])
-    shown = sorted({p for _, stars in cut for kept, members in stars for p in (kept, *(m for m, _ in members[:SHOWN]))})
-    pairs, told = pairs_of(session, findings, shown), said(session, findings.ids, shown)
+    stars = [(kept, members[:shown]) for _, stars in cut for kept, members in stars]
+    places = sorted({place for kept, members in stars for place in (kept, *(member for member, _ in members))})
+    pairs, told = pairs_of(session, findings, places), said(session, findings.ids, places)
+    differ = differ_of(len(places))
     found = []
     for members, stars in cut:
-        stars_drawn = [net.star(kept, some, pairs, told) for kept, some in stars]
+        stars_drawn = [net.star(kept, some[:shown], len(some), pairs, told, differ) for kept, some in stars]
         if sum(star.size for star in stars_drawn):
             found.append(Cluster(stars_drawn, len(members)))
     return found
@@ -211,7 +216,10 @@ class Net:
             for label, stars in found.items()
         ]
 
-    def star(self, kept: int, members: list[tuple[int, float]], pairs: dict[int, Pair], told: dict[int, Any]) -> Star:
+    def star(
+        self, kept: int, members: list[tuple[int, float]], size: int, pairs: dict[int, Pair], told: dict[int, Any],
+        differ: Differ,
+    ) -> Star:  # fmt: skip
         """Return a star with its pairs as objects."""
         other = {}
         if len(self.findings.elsewhere):
@@ -223,10 +231,10 @@ class Net:
         # Contradictions and boilerplate have a text that is wholly another: they all differ in facts.
         may_go = self.findings.kind == "duplicates"
         drawn = [
-            Member(pairs[place], score, fact(told[kept], told[place]) if may_go else None, other.get(place))
-            for place, score in members[:SHOWN]
+            Member(pairs[place], score, fact(told[kept], told[place], differ) if may_go else None, other.get(place))
+            for place, score in members
         ]
-        return Star(pairs[kept], drawn, len(members))
+        return Star(pairs[kept], drawn, size)
 
 
 def pair_of(one: int, other: int) -> tuple[int, int]:

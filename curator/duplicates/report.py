@@ -67,4 +67,5 @@ def matched(session: Session, matches: list[Match]) -> Iterator[dict[str, Any]]:
 
 
 def rounded(score: float | None) -> float | None:
-    return None if score is None else round(score, 4)
+    """Return a similarity with four places; 1 is for those that are the same."""
+    return score if score is None or score == 1 else min(round(score, 4), 0.9999)
