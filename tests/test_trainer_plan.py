@@ -225,7 +225,7 @@ def test_the_rates_that_ruined_runs_are_told_of(rate, level, place, capsys):
         capsys, write(place / "sums.jsonl", SUMS), "--base", base, "--learning-rate", rate, "--quantisation", "none"
     )
     assert said["prior_learning_rate"] == 0.0011
-    assert findings["learning-rate"]["level"] == "warning"
+    assert findings["learning-rate"]["level"] == {"high": "stop", "low": "warning"}[level]
     assert rates.judge(float(rate), 0.0011).level == level
 
 

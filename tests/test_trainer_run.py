@@ -48,6 +48,14 @@ def test_a_run_learns_and_says_how_much(finished):
     )
 
 
+def test_the_record_keeps_what_was_foreseen_beside_what_it_took(finished):
+    record = json.loads((finished / "run.json").read_text())
+    foreseen, took = record["plan"]["predicted"], record["actual"]
+    assert foreseen["steps"] == len(lines_of(finished / "metrics.jsonl"))
+    assert 0.2 < foreseen["memory"]["total"] / took["peak_memory"] < 5
+    assert foreseen["training_seconds"] > 0 and took["seconds"] > 0 and took["disk"] <= foreseen["disk"]
+
+
 def test_the_record_says_what_was_asked_what_was_done_and_with_what(finished, sums):  # noqa: F811
     record = json.loads((finished / "run.json").read_text())
     assert record["state"] == "done"

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from trainer import Stopped, UserError, batches, checkpoints, dataset, rates
+from trainer import Stopped, UserError, batches, checkpoints, dataset, plan, rates
 from trainer.checkpoints import Checkpoint
 from trainer.config import FilledConfig, RunConfig, fill_in
 from trainer.dataset import SPLITS, Rendered, Renderer
@@ -52,6 +52,8 @@ def run(asked: RunConfig) -> Record:
     prepared = prepare(asked, path)
     tell_plan(prepared)
     base, config = prepared.base, prepared.config
+    predicted = plan.foresee(asked, config, prepared.lines)
+    say(f"Expected: {predicted.in_words()}.")
     record = Record.begin(
         folder,
         asked,
@@ -59,6 +61,7 @@ def run(asked: RunConfig) -> Record:
         data=prepared.data,
         lines={name: len(prepared.split(name)) for name in SPLITS},
         left_out=prepared.left_out,
+        plan={"predicted": predicted.as_json()},
         base=base.identity,
         notes=prepared.renderer.notes,
         device={"name": base.device.title, "dtype": str(base.device.dtype).removeprefix("torch.")},

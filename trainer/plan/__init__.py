@@ -30,7 +30,7 @@ from trainer.plan.findings import (
 from trainer.plan.prediction import ROOM, Prediction, duration, predict
 from trainer.plan.showing import base_folder, make_renderer, show
 
-__all__ = ["Finding", "Plan", "Prediction", "draw", "make", "show"]
+__all__ = ["Finding", "Plan", "Prediction", "draw", "foresee", "make", "show"]
 
 SHOWN = 10  # lines named in the terminal; --json names all
 
@@ -104,7 +104,7 @@ class Plan:
             ),
             (
                 "Run",
-                f"adapter of rank {config.rank} on the base in {config.quantisation}, {predicted.steps:,} steps of "
+                f"{self.what_is_trained()}, {predicted.steps:,} steps of "
                 f"{config.batch_size} lines, {config.epochs:g} epochs, lines of at most {config.max_tokens:,} tokens",
             ),
             ("Rate", f"{config.learning_rate:g}; what suits a base of this size is {self.prior:g}"),
@@ -122,13 +122,18 @@ class Plan:
                 said.append(f"  and {len(finding.lines) - SHOWN:,} more lines; all are listed by --json")
         return said
 
+    def what_is_trained(self) -> str:
+        if self.config.adapter == "none":
+            return "all weights of the base"
+        kept = "as it is" if self.config.quantisation == "none" else f"in {self.config.quantisation}"
+        return f"{self.config.adapter} of rank {self.config.rank} on the base {kept}"
+
     def verdict(self) -> str:
         if self.stops:
             return f"cannot be run so: {', '.join(finding.name for finding in self.stops)}"
         return f"fits this machine, with {in_words(self.machine.free - self.predicted.memory.total)} to spare"
 
     def as_json(self) -> dict[str, Any]:
-        predicted = asdict(self.predicted) | {"memory": self.predicted.memory.as_json()}
         return {
             "runs": not self.stops,
             "verdict": self.verdict(),
@@ -142,7 +147,7 @@ class Plan:
             "config": asdict(self.config),
             "prior_learning_rate": self.prior,
             "machine": asdict(self.machine),
-            "predicted": predicted,
+            "predicted": self.predicted.as_json(),
         }
 
 
@@ -169,6 +174,11 @@ def make(asked: RunConfig) -> Plan:
     return draw(asked, str(path), examples, make_renderer(asked.base, folder, sizes), sizes, findings)
 
 
+def foresee(asked: RunConfig, config: FilledConfig, kept: Sequence[Rendered]) -> Prediction:
+    """Return what a run over these lines will take, for its record. Raises UserError as `make` does."""
+    return predict(config, kept, read_architecture(base_folder(asked.base)), find_machine(config.threads), asked)
+
+
 def draw(
     asked: RunConfig,
     data: str,
@@ -191,7 +201,7 @@ def draw(
     )
     limit = min(config.max_tokens, sizes.context)
     kept, long = dataset.leave_out_long(rendered, limit)
-    prior = rates.prior(sizes.hidden_size, sizes.weights)
+    prior = rates.prior(sizes.hidden_size, sizes.weights, adapter=config.adapter != "none")
     predicted = predict(config, kept, sizes, machine, asked)
     return Plan(
         data=data,
@@ -199,7 +209,7 @@ def draw(
             *findings,
             *check_template(renderer),
             *check_lines(rendered, kept, forged, long, limit, sizes.context),
-            *check_rate(config.learning_rate, prior),
+            *check_rate(config, prior),
             *check_memory(predicted.memory, config, kept, sizes, machine),
             *check_disk(predicted.disk),
         ],

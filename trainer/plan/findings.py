@@ -123,9 +123,14 @@ def number_of(lines: Sequence[str]) -> str:
     return f"{counted(lines)} {'is' if len(lines) == 1 else 'are'}"
 
 
-def check_rate(rate: float, prior: float) -> list[Finding]:
-    judged = rates.judge(rate, prior)
-    return [] if judged.level == "fits" else [Finding("warning", "learning-rate", judged.words)]
+def check_rate(config: FilledConfig, prior: float) -> list[Finding]:
+    """Return what is to be said of the learning rate: a run refuses one that diverges, unless it is forced."""
+    judged = rates.judge(config.learning_rate, prior)
+    if judged.level == "fits" or config.optimizer == "prodigy":  # which finds its own
+        return []
+    if judged.level == "high" and not config.force:
+        return [Finding("stop", "learning-rate", f"{judged.words} Or insist on it with: --force")]
+    return [Finding("warning", "learning-rate", judged.words)]
 
 
 def check_memory(

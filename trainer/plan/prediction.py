@@ -5,35 +5,44 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from trainer import memory
 from trainer.architecture import Architecture
 from trainer.config import FilledConfig, RunConfig
 from trainer.dataset import SPLITS, Rendered
 from trainer.machine import Machine
-from trainer.memory import Memory
+from trainer.memory import Memory, in_words
 
 ROOM = 0.95  # the share of the free memory that a run may take: the rest is for what no formula knows
 # Bytes a second between memory and cores, and seconds that a layer costs for being called.
 BANDWIDTH = {"cpu": 20e9, "cuda": 2e12}
 LAYER_SECONDS = {"cpu": 0.001, "cuda": 0.0004}
 PROMPTS_AT_ONCE = 16
+PRECISIONS = {"bf16": "bfloat16", "fp32": "float32"}
 # How often a step writes or reads what it keeps: of narrow bases this is most of the time.
 TOUCHED = 12
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a run will take. Seconds are of the whole run, disk is in bytes."""
+    """What a run will take. Seconds are of the whole run, and of its training alone; disk is in bytes."""
 
     memory: Memory
     seconds: float
+    training_seconds: float
     tokens_per_second: float
     speed_from: str  # the folder of an earlier run that was so fast, or "assumed"
     disk: int
     steps: int
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self) | {"memory": self.memory.as_json()}
+
+    def in_words(self) -> str:
+        return f"{in_words(self.memory.total)} of memory, {duration(self.seconds)}, {in_words(self.disk)} of disk"
 
 
 def predict(
@@ -57,9 +66,10 @@ def predict(
     measured = 2 * sum(tokens.values()) * forward
     answers = 2 * math.ceil(min(config.samples, len(by_split["test"])) / PROMPTS_AT_ONCE)
     longest = config.max_new_tokens * (needed.weights / BANDWIDTH[machine.kind] + called)
-    seconds = config.epochs * tokens["train"] / speed + watched + measured + answers * longest
+    training = config.epochs * tokens["train"] / speed + watched
+    seconds = training + measured + answers * longest
     disk = memory.run_bytes(sizes, None if config.adapter == "none" else config.rank)
-    return Prediction(needed, round(seconds, 1), round(speed, 1), source, disk, steps)
+    return Prediction(needed, round(seconds, 1), round(training, 1), round(speed, 1), source, disk, steps)
 
 
 def part(config: FilledConfig, kept: Sequence[Rendered], sizes: Architecture, machine: Machine) -> tuple[int, Memory]:
@@ -70,7 +80,7 @@ def part(config: FilledConfig, kept: Sequence[Rendered], sizes: Architecture, ma
         config,
         longest=max(len(line.input_ids) for line in lines),
         trained_share=max(line.answer_tokens / len(line.input_ids) for line in lines),
-        dtype=machine.dtype,
+        dtype=PRECISIONS.get(config.precision, machine.dtype),
         device=machine.kind,
         room=ROOM * machine.free,
     )
