@@ -99,6 +99,7 @@ class StepTrainer(SFTTrainer):
     ) -> None:
         self.lines = lines
         self.lengths = [len(line.input_ids) for line in lines]
+        self.learnt = [trained_tokens(line) for line in lines]
         self.steps = steps
         self.run_config = config
         self.start = start
@@ -182,7 +183,7 @@ class StepTrainer(SFTTrainer):
         model.train()
         if callable(getattr(self.optimizer, "train", None)):
             self.optimizer.train()  # of optimizers that learn with other weights than they answer with
-        tokens = sum(trained_tokens(self.lines[line]) for line in step)
+        tokens = sum(self.learnt[line] for line in step)
         ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
         mine = batches.share(step, self.lengths, rank, ranks) if ranks > 1 else step
         parts = batches.split_step(mine, self.lengths, self.tokens_at_once, packed=self.packed)

@@ -21,7 +21,7 @@ from trainer.evaluate import line_losses, perplexity
 from trainer.model import Base
 from trainer.record import Record
 from trainer.sample import generate, sample_lines
-from trainer.training import Diverged, StepTrainer, random_state, set_random_state, trained_tokens
+from trainer.training import Diverged, StepTrainer, random_state, set_random_state
 
 EVALUATIONS = 10  # in a run
 ENOUGH_LINES = 20  # of validation, to take one adapter for better than another
@@ -99,12 +99,14 @@ class Watch(transformers.TrainerCallback):
         self.steps = len(trainer.steps)
         self.evaluated_each = math.ceil(self.steps / EVALUATIONS)
         tokens = [sum(trainer.lengths[line] for line in step) for step in trainer.steps]
-        learnt = [sum(trained_tokens(trainer.lines[line]) for line in step) for step in trainer.steps]
+        learnt = [sum(trainer.learnt[line] for line in step) for step in trainer.steps]
         self.tokens, self.learnt = running(tokens), running(learnt)
         self.seen = running([len(step) for step in trainer.steps])
         self.first = trainer.start
         if trainer.args.device.type == "cuda":
+            before = random_state()  # a probe must not change what dropout drops
             trainer.probe(trainer.model_wrapped)
+            set_random_state(before)
         if self.resumed:
             state.global_step = self.resumed.step
             trainer.slowed = self.resumed.state["watch"]["slowed"]
