@@ -18,7 +18,7 @@ from trainer import batches, dataset, rates
 from trainer.config import RunConfig
 from trainer.model import add_adapter
 from trainer.record import choose_folder, write_json
-from trainer.run import choose_parts, prepare, row_limit, say
+from trainer.run import prepare, rows_of, say
 from trainer.training import Diverged, StepTrainer
 
 STEPS = 80
@@ -36,11 +36,9 @@ def find(asked: RunConfig) -> tuple[Path, dict[str, Any]]:
     base, config, lines = prepared.base, prepared.config, prepared.split("train")
     prior = rates.prior(base.hidden_size, base.weights, adapter=config.adapter != "none")
     say(f"Trying rates from {prior * LOWEST:.2g} to {prior * HIGHEST:.2g} in {STEPS} steps.")
-    lengths = [len(line.input_ids) for line in lines]
     each = math.ceil(len(lines) / config.batch_size)
     steps = batches.plan_steps(len(lines), epochs=STEPS / each, batch_size=config.batch_size, seed=config.seed)
-    tokens_at_once, activation_checkpointing = choose_parts(base, config, max(lengths))
-    packed, tokens_at_once = row_limit(base, config, tokens_at_once)
+    packed, tokens_at_once = rows_of(prepared)
     ramp = Ramp()
     trainer = RampTrainer(
         base,
@@ -51,7 +49,7 @@ def find(asked: RunConfig) -> tuple[Path, dict[str, Any]]:
         folder,
         packed=packed,
         tokens_at_once=tokens_at_once,
-        activation_checkpointing=activation_checkpointing,
+        activation_checkpointing=prepared.predicted.memory.checkpointed,
         callbacks=[ramp],
     )
     ramp.trainer = trainer

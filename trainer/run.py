@@ -18,6 +18,7 @@ from trainer.checkpoints import Checkpoint
 from trainer.config import FilledConfig, RunConfig, fill_in
 from trainer.dataset import SPLITS, Rendered, Renderer
 from trainer.evaluate import LineLoss, evaluate, line_losses, loss_lines
+from trainer.machine import find_cpu, find_machine
 from trainer.model import Base, add_adapter, load_base
 from trainer.record import Record, choose_folder
 from trainer.sample import Answer, generate, sample_lines
@@ -37,6 +38,7 @@ class Prepared:
     renderer: Renderer
     lines: list[Rendered]
     left_out: list[str]
+    predicted: plan.Prediction
 
     def split(self, name: str) -> list[Rendered]:
         return [line for line in self.lines if line.example.split == name]
@@ -52,8 +54,7 @@ def run(asked: RunConfig) -> Record:
     prepared = prepare(asked, path)
     tell_plan(prepared)
     base, config = prepared.base, prepared.config
-    predicted = plan.foresee(asked, config, prepared.lines)
-    say(f"Expected: {predicted.in_words()}.")
+    say(f"Expected: {prepared.predicted.in_words()}.")
     record = Record.begin(
         folder,
         asked,
@@ -61,7 +62,7 @@ def run(asked: RunConfig) -> Record:
         data=prepared.data,
         lines={name: len(prepared.split(name)) for name in SPLITS},
         left_out=prepared.left_out,
-        plan={"predicted": predicted.as_json()},
+        plan={"predicted": prepared.predicted.as_json()},
         base=base.identity,
         notes=prepared.renderer.notes,
         device={"name": base.device.title, "dtype": str(base.device.dtype).removeprefix("torch.")},
@@ -119,13 +120,17 @@ def prepare(asked: RunConfig, path: Path) -> Prepared:
     if not asked.unverified:
         dataset.verify(path, data)
     examples = dataset.split(dataset.read_examples(path), asked.validation, asked.test, asked.seed)
+    machine = find_machine(threads)
     base = load_base(asked)
+    if base.device.name != machine.kind:  # a GPU that this torch cannot use
+        machine = find_cpu(threads)
     renderer = Renderer(base.tokenizer)
     lines, left_out = renderer.render_all(examples)
     config = fill_in(asked, **sizes(base, lines), threads=threads)
     judge_rate(config, base)
     lines, too_long = dataset.leave_out_long(lines, min(config.max_tokens, base.max_tokens))
-    return Prepared(config, data, base, renderer, lines, left_out + too_long)
+    predicted = plan.foresee(asked, config, lines, machine)
+    return Prepared(config, data, base, renderer, lines, left_out + too_long, predicted)
 
 
 def judge_rate(config: FilledConfig, base: Base) -> None:
@@ -229,8 +234,7 @@ def fit(prepared: Prepared, record: Record, checkpoint: Checkpoint | None) -> An
     """
     base, config = prepared.base, prepared.config
     steps, lengths = steps_of(prepared)
-    tokens_at_once, activation_checkpointing = choose_parts(base, config, max(lengths))
-    packed, tokens_at_once = row_limit(base, config, tokens_at_once)
+    packed, tokens_at_once = rows_of(prepared)
     model = add_adapter(base.model, config)
     identity = {
         "batches": batches.digest(steps, lengths),
@@ -250,7 +254,7 @@ def fit(prepared: Prepared, record: Record, checkpoint: Checkpoint | None) -> An
         start=checkpoint.step if checkpoint else 0,
         packed=packed,
         tokens_at_once=tokens_at_once,
-        activation_checkpointing=activation_checkpointing,
+        activation_checkpointing=prepared.predicted.memory.checkpointed,
         callbacks=[watch],
     )
     watch.follow(trainer)
@@ -268,37 +272,11 @@ def fit(prepared: Prepared, record: Record, checkpoint: Checkpoint | None) -> An
     return model
 
 
-def choose_parts(base: Base, config: FilledConfig, longest: int) -> tuple[int, bool]:
-    """Return how many tokens fit into one forward pass, and whether activations must be computed twice for it.
-
-    What lies between the layers takes about 34 bytes a token for each layer and channel, or 2 where only the
-    input of each layer is kept; the logits 10 a token and word of the vocabulary, of half the tokens.
-    """
-    settings = base.model.config.get_text_config()
-    channels = settings.hidden_size * settings.num_hidden_layers
-    logits = 5 * settings.vocab_size
-    if base.device.name == "cuda":
-        room, most = 0.8 * torch.cuda.mem_get_info()[0], 16384
-    else:
-        room, most = 0.5 * available_memory(), 1024
-    enough = max(longest, 2048)
-    once, twice = (int(room / (each + logits)) for each in (34 * channels, 2 * channels))
-    is_twice = once < min(enough, most)
-    return config.tokens_at_once or max(longest, min(twice if is_twice else once, most)), is_twice
-
-
-def row_limit(base: Base, config: FilledConfig, tokens_at_once: int) -> tuple[bool, int]:
-    """Return whether lines are packed into rows, and how many tokens are then worked through at once."""
-    packed = config.packing == "auto" and keeps_lines_apart(base)
+def rows_of(prepared: Prepared) -> tuple[bool, int]:
+    """Return whether lines are packed into rows, and how many tokens are worked through at once."""
+    base, tokens_at_once = prepared.base, prepared.predicted.tokens_at_once
+    packed = prepared.config.packing == "auto" and keeps_lines_apart(base)
     return packed, min(tokens_at_once, longest_row(base)) if packed else tokens_at_once
-
-
-def available_memory() -> int:
-    """Return the bytes of main memory that are free, or 8 GiB where the system does not say."""
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 8 << 30
 
 
 def bytes_below(folder: Path) -> int:

@@ -174,9 +174,12 @@ def make(asked: RunConfig) -> Plan:
     return draw(asked, str(path), examples, make_renderer(asked.base, folder, sizes), sizes, findings)
 
 
-def foresee(asked: RunConfig, config: FilledConfig, kept: Sequence[Rendered]) -> Prediction:
-    """Return what a run over these lines will take, for its record. Raises UserError as `make` does."""
-    return predict(config, kept, read_architecture(base_folder(asked.base)), find_machine(config.threads), asked)
+def foresee(asked: RunConfig, config: FilledConfig, kept: Sequence[Rendered], machine: Machine) -> Prediction:
+    """Return what a run over these lines will take, of the `machine` as it was before the base was loaded.
+
+    Raises UserError as `make` does.
+    """
+    return predict(config, kept, read_architecture(base_folder(asked.base)), machine, asked)
 
 
 def draw(

@@ -37,6 +37,7 @@ class Prediction:
     speed_from: str  # the folder of an earlier run that was so fast, or "assumed"
     disk: int
     steps: int
+    tokens_at_once: int  # a step is worked through in parts of so many
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self) | {"memory": self.memory.as_json()}
@@ -67,9 +68,11 @@ def predict(
     answers = 2 * math.ceil(min(config.samples, len(by_split["test"])) / PROMPTS_AT_ONCE)
     longest = config.max_new_tokens * (needed.weights / BANDWIDTH[machine.kind] + called)
     training = config.epochs * tokens["train"] / speed + watched
-    seconds = training + measured + answers * longest
+    seconds = round(training + measured + answers * longest, 1)
     disk = memory.run_bytes(sizes, None if config.adapter == "none" else config.rank)
-    return Prediction(needed, round(seconds, 1), round(training, 1), round(speed, 1), source, disk, steps)
+    return Prediction(
+        needed, round(seconds, 1), round(training, 1), round(speed, 1), source, disk, steps, tokens_at_once
+    )
 
 
 def part(config: FilledConfig, kept: Sequence[Rendered], sizes: Architecture, machine: Machine) -> tuple[int, Memory]:
