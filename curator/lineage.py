@@ -22,7 +22,8 @@ NEAREST = 0.2  # from here on the index of near-duplicates finds a row, if it is
 WORDS = 16  # the longest of a sample, that rows are looked for by
 COMMON = 50_000  # rows: a word that more of them have says nothing
 CANDIDATES = 300  # rows that are compared with a sample
-RATES = {"rouge1", "rouge2", "rougeL", "token_f1", "exact_match", "truncated", "repetition", "empty"}  # parts of 1
+RATES = {"rouge1", "rouge2", "rougeL", "token_f1", "exact_match"}  # parts of 1
+RATES |= {"truncated", "repetition", "echo", "empty", "templated"}
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ TRAINER = (
     ("trainer",),
     ("config", "hub", "batches", "rates", "schedules", "machine"),
     ("dataset", "model", "base", "record", "checkpoints", "tokenizer", "architecture", "memory"),
-    ("plan",),
+    ("plan", "measures"),
     ("run", "find_rate", "training", "watch", "preference", "evaluate", "sample", "embed"),
     ("__main__",),
 )

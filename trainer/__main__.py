@@ -225,14 +225,10 @@ def resume(arguments: dict[str, Any]) -> None:
 
 def print_results(folder: Path) -> None:
     """Print base beside tuned, where the run is kept, and what to do next."""
-    from trainer.evaluate import MEASURES
+    from trainer import measures
 
     evaluation = json.loads((folder / "evaluation.json").read_text("utf-8"))
-    base, tuned = evaluation["test"]["base"], evaluation["test"]["tuned"]
-    if base:
-        print(f"{'':14}{'base':>10}{'tuned':>10}   {evaluation['n']} test lines")
-    for measure in base:
-        print(f"{MEASURES[measure]:14}{base[measure]:>10.3f}{tuned[measure]:>10.3f}")
+    print("\n".join(measures.table(evaluation)))
     print(f"\nThe run is in {folder}/. Bring it into Curator with: flask import-run {folder}")
 
 
