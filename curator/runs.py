@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload
 
-from curator import history
+from curator import history, signals
 from curator.errors import NotFound, UserError
 from curator.models import Line, Loss, Pair, Run, Sample, Version, VersionLine, writing
 
@@ -103,6 +103,8 @@ def import_run(session: Session, folder: Path) -> Run:
     evaluation = read_json(folder / "evaluation.json") if (folder / "evaluation.json").is_file() else {}
     samples = list(json_lines(folder / "samples.jsonl", ("fingerprint", "messages", "model", "text")))
     losses = list(json_lines(folder / "losses.jsonl", ("fingerprint", "base_loss", "tuned_loss")))
+    histories = [row for _, row in json_lines(folder / "train_losses.jsonl", ("fingerprint", "losses"))]
+    told = [row for _, row in json_lines(folder / "signals.jsonl", ("fingerprint",))]
     with writing(session):
         run = session.scalar(sa.select(Run).where(Run.key == str(record["id"])))
         if run is None:
@@ -119,9 +121,11 @@ def import_run(session: Session, folder: Path) -> Run:
             sa.select(Version.id).where(Version.fingerprint == manifest.get("fingerprint", ""))
         )
         session.flush()
-        pairs = pairs_of(session, run, (row["fingerprint"] for _, row in [*samples, *losses]))
+        named = [row for _, row in [*samples, *losses]] + histories
+        pairs = pairs_of(session, run, (row["fingerprint"] for row in named))
         keep_samples(session, run, [row for _, row in samples], pairs)
         keep_losses(session, run, [row for _, row in losses], pairs)
+        signals.keep(session, run, histories, told, pairs)
     return run
 
 
