@@ -67,7 +67,7 @@ def test_shares_count_the_cut_the_empty_and_the_repetitive():
 def test_a_bootstrap_interval_of_a_mean_is_that_of_the_normal_distribution():
     losses = np.random.default_rng(3).normal(2, 0.5, 400)
     facts = measures.loss_facts(losses, [1] * 400, [1] * 400)
-    low, high = measures.intervals({"base": facts}, "base", "tuned")["base"]["bits_per_byte"]
+    low, high = measures.intervals({"base": facts})["base"]["bits_per_byte"]
     wanted = (losses.mean() + np.array([-1.96, 1.96]) * losses.std() / 20) / math.log(2)
     assert [low, high] == pytest.approx(list(wanted), abs=0.01)
 
@@ -77,7 +77,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
     held = 0
     for seed in range(200):
         facts = measures.loss_facts(random.exponential(1, 60), [1] * 60, [1] * 60)
-        low, high = measures.intervals({"base": facts}, "base", "tuned", seed)["base"]["bits_per_byte"]
+        low, high = measures.intervals({"base": facts}, seed)["base"]["bits_per_byte"]
         held += low <= 1 / math.log(2) <= high
     assert 0.88 <= held / 200 <= 0.99
 
@@ -88,7 +88,7 @@ def test_a_small_change_on_every_line_is_more_than_chance_though_the_lines_diffe
         name: measures.loss_facts(losses, [5] * 50, [20] * 50)
         for name, losses in {"base": before, "tuned": before - 0.05}.items()
     }
-    found = measures.intervals(models, "base", "tuned")
+    found = measures.intervals(models)
     assert found["base"]["perplexity"][0] < found["tuned"]["perplexity"][1]  # each alone tells nothing
     assert measures.verdict("perplexity", found["change"]["perplexity"], 50) == "better"
 

@@ -134,13 +134,17 @@ def values(facts: Facts) -> dict[str, float]:
     return {name: float(each.value(facts[name].sum(0))) for name, each in MEASURES.items() if name in facts}
 
 
-def intervals(models: Mapping[str, Facts], first: str, last: str, seed: int = 1) -> dict[str, dict[str, list[float]]]:
-    """Return the 95 % bootstrap interval of each measure of each model, and as "change" that of `last` less `first`.
+CHANGES = {"change": ("base", "tuned"), "since_previous": ("previous", "tuned")}
+
+
+def intervals(models: Mapping[str, Facts], seed: int = 1) -> dict[str, dict[str, list[float]]]:
+    """Return the 95 % bootstrap interval of each measure of each model, and of the CHANGES between them.
 
     The models' facts are of the same lines in the same order. A change whose interval leaves 0 out is more than the
     chance by which these lines were drawn; how a model would turn out with another seed is not in it.
     """
-    found: dict[str, dict[str, list[float]]] = {name: {} for name in (*models, "change")}
+    changes = {name: pair for name, pair in CHANGES.items() if all(each in models for each in pair)}
+    found: dict[str, dict[str, list[float]]] = {name: {} for name in (*models, *changes)}
     for measure, each in MEASURES.items():
         rows = {name: facts[measure] for name, facts in models.items() if measure in facts}
         if not rows or len(next(iter(rows.values()))) < 2:
@@ -148,8 +152,8 @@ def intervals(models: Mapping[str, Facts], first: str, last: str, seed: int = 1)
         drawn = {name: each.value(draws(len(of_lines), seed) @ of_lines) for name, of_lines in rows.items()}
         for name, resampled in drawn.items():
             found[name][measure] = middle(resampled)
-        if first in drawn and last in drawn:
-            found["change"][measure] = middle(drawn[last] - drawn[first])
+        for name, (first, last) in changes.items():
+            found[name][measure] = middle(drawn[last] - drawn[first])
     return found
 
 
@@ -168,16 +172,12 @@ def middle(resampled: Any) -> list[float]:
 
 
 def compared(facts: Mapping[str, Facts], n: int, answered: int) -> dict[str, Any]:
-    """Return the content of evaluation.json: the measures of each model on the same lines, with their intervals.
-
-    The change is that from the first model to the last.
-    """
-    names = list(facts)
+    """Return the content of evaluation.json: the measures of each model on the same lines, with their intervals."""
     return {
         "test": {
             name: {measure: round(value, 4) for measure, value in values(each).items()} for name, each in facts.items()
         },
-        "intervals": intervals(facts, names[0], names[-1]),
+        "intervals": intervals(facts),
         "n": n,
         "answered": answered,
     }
@@ -209,9 +209,12 @@ def table(evaluation: Mapping[str, Any]) -> Iterator[str]:
             between = "[{:.3f}, {:.3f}]".format(*low_high) if low_high else ""
             cells.append(f"{test[name][measure]:>9.3f} {between:>16}")
         lines = evaluation["n"] if measure in ("perplexity", "bits_per_byte") else evaluation["answered"]
-        change = edges.get("change", {}).get(measure)
-        said = f"   {verdict(measure, change, lines)}" if change else ""
+        told = {name: edges[name][measure] for name in CHANGES if measure in edges.get(name, {})}
+        said = "".join(f"   {verdict(measure, change, lines)}{SINCE[name]}" for name, change in told.items())
         yield f"{MEASURES[measure].title:16}" + "".join(cells) + said
+
+
+SINCE = {"change": "", "since_previous": " since the previous"}
 
 
 def bleu_facts(text: str, reference: str) -> list[int]:
