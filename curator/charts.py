@@ -68,6 +68,23 @@ def loss_curve(metrics: Sequence[Mapping[str, Any]], title: str) -> Markup:
     return figure(spec, title, spoken)
 
 
+def spark_line(losses: Sequence[float]) -> Markup:
+    """Draw how the loss of one line fell, pass by pass, and say it in words. Empty markup below two passes.
+
+    By hand: a page shows twenty of them. The floor is a loss of 0, so that what was not learnt stays high.
+    """
+    if len(losses) < 2:
+        return Markup("")
+    most = max(*losses, 1e-9)
+    across = 60 / (len(losses) - 1)
+    points = " ".join(f"{n * across:.1f},{19 - 18 * max(loss, 0) / most:.1f}" for n, loss in enumerate(losses))
+    said = f"Loss from {losses[0]:.2f} to {losses[-1]:.2f} in {len(losses)} passes"
+    return Markup(
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="spark" role="img" viewBox="-1 0 62 20"><title>{said}</title>'
+        f'<polyline points="{points}"/></svg>'
+    )
+
+
 class Bar(NamedTuple):
     """A bar: what stands below it, how high it is, the same in words, and what opens when it is pressed."""
 

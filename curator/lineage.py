@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload
 
 from curator import duplicates, minhash, neighbours, runs, search, text
-from curator.models import Changeset, Line, Loss, Pair, Rating, Run, Sample, Version, VersionLine
+from curator.models import Changeset, Line, Loss, Pair, Rating, Run, Sample, Signal, Version, VersionLine
 from curator.search import Selection
 
 SHOWN = 5
@@ -22,7 +22,8 @@ NEAREST = 0.2  # from here on the index of near-duplicates finds a row, if it is
 WORDS = 16  # the longest of a sample, that rows are looked for by
 COMMON = 50_000  # rows: a word that more of them have says nothing
 CANDIDATES = 300  # rows that are compared with a sample
-RATES = {"rouge1", "rouge2", "rougeL", "token_f1", "exact_match", "truncated", "repetition", "empty"}  # parts of 1
+RATES = {"rouge1", "rouge2", "rougeL", "token_f1", "exact_match"}  # parts of 1
+RATES |= {"truncated", "repetition", "echo", "empty", "templated"}
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,11 @@ class Held:
 
 @dataclass
 class Seen:
-    """What a run made of a pair: its loss, and what each model answered, with the mean of the stars."""
+    """What a run made of a pair: its loss, in the end and pass by pass, and what each model answered, with stars."""
 
     run: Run
     loss: Loss | None = None
+    signal: Signal | None = None
     samples: list[tuple[Sample, float | None]] = field(default_factory=list)
 
 
@@ -91,6 +93,8 @@ def runs_of(session: Session, pair_id: int) -> list[Seen]:
         sa.select(Loss, Run).join(Run, Run.id == Loss.run_id).where(Loss.pair_id == pair_id)
     ):
         found.setdefault(run.id, Seen(run)).loss = loss
+    for signal in session.scalars(sa.select(Signal).options(joinedload(Signal.run)).where(Signal.pair_id == pair_id)):
+        found.setdefault(signal.run_id, Seen(signal.run)).signal = signal
     stars = sa.select(sa.func.avg(Rating.stars)).where(Rating.sample_id == Sample.id).scalar_subquery()
     rows = session.execute(
         sa.select(Sample, stars).options(joinedload(Sample.run)).where(Sample.pair_id == pair_id).order_by(Sample.model)

@@ -261,6 +261,23 @@ class Loss(Base):
     tuned_loss: Mapped[float]
 
 
+class Signal(Base):
+    """What the losses of one line tell, pass by pass: far above like lines, memorised at once, forgotten how often."""
+
+    __tablename__ = "signal"
+
+    run_id: Mapped[int] = mapped_column(sa.ForeignKey("run.id"), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(primary_key=True)
+    pair_id: Mapped[int | None] = mapped_column(sa.ForeignKey("pair.id"), index=True)
+    losses: Mapped[list[Any]]  # mean nats per answer token, each before the step that learnt from it
+    suspicious: Mapped[float | None]  # how far the late losses lie above those of like length; None: seen once
+    memorised: Mapped[bool]
+    forgotten: Mapped[int]
+
+    run: Mapped[Run] = relationship()
+    pair: Mapped[Pair | None] = relationship()
+
+
 class Rating(Base):
     """One person's judgement of one sample: stars, a better answer, or both; judging again replaces it."""
 

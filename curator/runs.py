@@ -12,33 +12,52 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload
 
-from curator import history
+from curator import history, signals
 from curator.errors import NotFound, UserError
 from curator.models import Line, Loss, Pair, Run, Sample, Version, VersionLine, writing
 
 # Name in evaluation.json, what to call it, which is better.
 MEASURES = (
     ("perplexity", "Perplexity", "lower"),
+    ("bits_per_byte", "Bits per byte", "lower"),
     ("rougeL", "ROUGE-L", "higher"),
     ("rouge1", "ROUGE-1", "higher"),
     ("rouge2", "ROUGE-2", "higher"),
     ("bleu", "BLEU", "higher"),
+    ("chrf", "chrF", "higher"),
     ("token_f1", "Token F1", "higher"),
     ("exact_match", "Exact match", "higher"),
     ("truncated", "Truncated", "lower"),
     ("repetition", "Repetitive", "lower"),
+    ("echo", "Echoes question", "lower"),
     ("empty", "Empty", "lower"),
+    ("templated", "Templated", "lower"),
 )
+OF_ALL_LINES = {"perplexity", "bits_per_byte"}  # the others are of the prompts that were answered
+ENOUGH_LINES = 10  # below so many, intervals of resampled lines are too narrow to tell a change from chance
+
+
+class Interval(NamedTuple):
+    """Where a number lies in 95 of 100 draws of as many test lines."""
+
+    low: float
+    high: float
 
 
 class Measure(NamedTuple):
-    """One number of the base beside the same of the tuned model, and which is better; None where equal."""
+    """One number of the base beside the same of the tuned model.
+
+    `better` is the one that is better by more than chance, as far as there are intervals to tell; None where neither
+    is. `chance` says in words why neither is: "may be chance" or "too few lines", empty where that was not the reason.
+    """
 
     name: str
     title: str
     base: float
     tuned: float
     better: str | None
+    intervals: dict[str, Interval]  # of "base", of "tuned", and of the "change" between them
+    chance: str
 
 
 @dataclass(frozen=True)
@@ -84,6 +103,8 @@ def import_run(session: Session, folder: Path) -> Run:
     evaluation = read_json(folder / "evaluation.json") if (folder / "evaluation.json").is_file() else {}
     samples = list(json_lines(folder / "samples.jsonl", ("fingerprint", "messages", "model", "text")))
     losses = list(json_lines(folder / "losses.jsonl", ("fingerprint", "base_loss", "tuned_loss")))
+    histories = [row for _, row in json_lines(folder / "train_losses.jsonl", ("fingerprint", "losses"))]
+    told = [row for _, row in json_lines(folder / "signals.jsonl", ("fingerprint",))]
     with writing(session):
         run = session.scalar(sa.select(Run).where(Run.key == str(record["id"])))
         if run is None:
@@ -100,9 +121,11 @@ def import_run(session: Session, folder: Path) -> Run:
             sa.select(Version.id).where(Version.fingerprint == manifest.get("fingerprint", ""))
         )
         session.flush()
-        pairs = pairs_of(session, run, (row["fingerprint"] for _, row in [*samples, *losses]))
+        named = [row for _, row in [*samples, *losses]] + histories
+        pairs = pairs_of(session, run, (row["fingerprint"] for row in named))
         keep_samples(session, run, [row for _, row in samples], pairs)
         keep_losses(session, run, [row for _, row in losses], pairs)
+        signals.keep(session, run, histories, told, pairs)
     return run
 
 
@@ -227,8 +250,31 @@ def comparison(run: Run) -> list[Measure]:
         if isinstance(base.get(name), int | float) and isinstance(tuned.get(name), int | float):
             gain = (tuned[name] - base[name]) * (1 if direction == "higher" else -1)
             better = "tuned" if gain > 0 else "base" if gain < 0 else None
-            found.append(Measure(name, title, base[name], tuned[name], better))
+            intervals = intervals_of(run, name)
+            chance = of_chance(run, name, intervals.get("change")) if better else ""
+            found.append(Measure(name, title, base[name], tuned[name], None if chance else better, intervals, chance))
     return found
+
+
+def intervals_of(run: Run, measure: str) -> dict[str, Interval]:
+    """Return the intervals of a measure as evaluation.json has them, none where it has none."""
+    found = {}
+    for name, edges in (run.evaluation.get("intervals") or {}).items():
+        pair = edges.get(measure) if isinstance(edges, dict) else None
+        match pair:
+            case [int() | float() as low, int() | float() as high]:
+                found[str(name)] = Interval(low, high)
+    return found
+
+
+def of_chance(run: Run, measure: str, change: Interval | None) -> str:
+    """Return in words why a change tells nothing, empty where it tells something or there is no interval."""
+    if change is None:
+        return ""
+    lines = run.evaluation.get("n" if measure in OF_ALL_LINES else "answered")
+    if isinstance(lines, int) and lines < ENOUGH_LINES:
+        return "too few lines to tell"
+    return "may be chance" if change.low <= 0 <= change.high else ""
 
 
 def pairs_of_samples(run: Run) -> list[SideBySide]:

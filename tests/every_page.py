@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
 from trainer_bases import chatml
 
-from curator import cleaning, duplicates, exports, history, jobs, pairs, quality, reviews, runs, versions
+from curator import cleaning, duplicates, exports, history, jobs, pairs, quality, reviews, runs, text, versions
 from curator.flags import Rules
 from curator.models import FlagFine, PairFlag, writing
 from curator.search import Selection
@@ -86,8 +86,15 @@ def run_folder(session: Session, home: Path, version: int, word: str) -> Path:
     (folder / "metrics.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
     measured = {"base": {"perplexity": 41.2}, "tuned": {"perplexity": 6.9}}
     (folder / "evaluation.json").write_text(json.dumps({"test": measured, "n": 1}))
+    lines = list(exports.version_lines(session, version))
+    passes = [
+        {"fingerprint": text.fingerprint(json.loads(line)["messages"]), "losses": [4.0, 3.0, 2.9]} for line in lines
+    ]
+    (folder / "train_losses.jsonl").write_text("".join(json.dumps(line) + "\n" for line in passes))
+    told = [{"fingerprint": line["fingerprint"], "suspicious": 4.0, "forgotten": 1} for line in passes]
+    (folder / "signals.jsonl").write_text("".join(json.dumps(line) + "\n" for line in told))
     with (folder / "samples.jsonl").open("w") as file:
-        for line in list(exports.version_lines(session, version))[:2]:
+        for line in lines[:2]:
             *prompt, answer = json.loads(line)["messages"]
             for model in ("base", "tuned"):
                 sample = {"fingerprint": "f", "messages": prompt, "reference": answer["content"], "finish": "stop"}

@@ -18,7 +18,7 @@ CURATOR = (
     ("database", "formats", "minhash", "vectors", "neighbours", "bitmaps", "staging", "history", "charts")
     + ("language", "private", "flags", "checking"),
     ("accounts", "pairs", "search", "bulk", "duplicates", "imports", "cleaning", "quality", "queue", "versions")
-    + ("exports", "publishing", "runs", "reviews", "lineage", "tokens", "backups"),
+    + ("exports", "publishing", "signals", "runs", "reviews", "lineage", "tokens", "backups"),
     ("jobs",),
     ("views", "cli"),
     ("curator",),
@@ -30,8 +30,9 @@ TRAINER = (
     ("trainer",),
     ("config", "hub", "batches", "rates", "schedules", "machine"),
     ("dataset", "model", "base", "record", "checkpoints", "tokenizer", "architecture", "memory"),
-    ("plan",),
+    ("plan", "measures", "signals"),
     ("run", "find_rate", "training", "watch", "preference", "evaluate", "sample", "embed"),
+    ("finished",),
     ("__main__",),
 )
 # Each takes from a tenth of a second to ten seconds to import.

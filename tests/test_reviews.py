@@ -122,6 +122,27 @@ def test_numbers_stand_side_by_side_with_the_better_one_marked(brought):
     ]  # fmt: skip
 
 
+INTERVALS = {"base": {"rougeL": [0.1, 0.3]}, "tuned": {"rougeL": [0.4, 0.6]}, "change": {"rougeL": [0.1, 0.5]}}
+
+
+@pytest.mark.parametrize(
+    ("change", "answered", "better", "chance"),
+    [
+        ([0.1, 0.5], 64, "tuned", ""),
+        ([-0.1, 0.5], 64, None, "may be chance"),
+        ([0.1, 0.5], 5, None, "too few lines to tell"),
+    ],
+)
+def test_a_change_is_better_only_where_it_is_more_than_chance(session, write_run, change, answered, better, chance):
+    folder = write_run([text.messages("Open?", "At nine.")])
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    said = evaluation | {"answered": answered, "intervals": INTERVALS | {"change": {"rougeL": change}}}
+    (folder / "evaluation.json").write_text(json.dumps(said))
+    (measure,) = [m for m in runs.comparison(runs.import_run(session, folder)) if m.name == "rougeL"]
+    assert (measure.better, measure.chance) == (better, chance)
+    assert measure.intervals["tuned"] == (0.4, 0.6)
+
+
 def test_a_loss_curve_says_in_words_what_it_shows(brought):
     figure = charts.loss_curve(brought.metrics, "Loss of <kestrel>")
     assert "<title>Loss of &lt;kestrel&gt;</title>" in figure

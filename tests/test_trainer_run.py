@@ -42,8 +42,8 @@ def test_a_run_learns_and_says_how_much(finished):
         set(test["base"])
         == set(test["tuned"])
         == {
-            *("perplexity", "rouge1", "rouge2", "rougeL", "bleu"),
-            *("token_f1", "exact_match", "repetition", "truncated", "empty"),
+            *("perplexity", "bits_per_byte", "rouge1", "rouge2", "rougeL", "bleu", "chrf", "token_f1"),
+            *("exact_match", "repetition", "truncated", "echo", "empty", "templated"),
         }
     )
 
@@ -54,6 +54,15 @@ def test_the_record_keeps_what_was_foreseen_beside_what_it_took(finished):
     assert foreseen["steps"] == len(lines_of(finished / "metrics.jsonl"))
     assert 0.2 < foreseen["memory"]["total"] / took["peak_memory"] < 5
     assert foreseen["training_seconds"] > 0 and took["seconds"] > 0 and took["disk"] <= foreseen["disk"]
+
+
+def test_each_measure_has_an_interval_and_so_has_the_change_on_the_same_lines(finished):
+    evaluation = json.loads((finished / "evaluation.json").read_text())
+    for name in ("base", "tuned"):
+        for measure, value in evaluation["test"][name].items():
+            low, high = evaluation["intervals"][name][measure]
+            assert low <= value <= high or measure == "bleu"  # BLEU of so few lines leans to one side
+    assert set(evaluation["intervals"]["change"]) == set(evaluation["test"]["base"])
 
 
 def test_the_record_says_what_was_asked_what_was_done_and_with_what(finished, sums):  # noqa: F811

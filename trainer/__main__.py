@@ -47,6 +47,14 @@ the adapter. The options are those of run; the learning rate asked for is left a
   python -m trainer find-lr exports/library/ --base models/mine -o runs/library-lr
 """
 
+EVALUATE_HELP = """\
+Measure base and tuned again, and a previous run beside them, on the same test lines: those that the run held out, or
+others. Lines that one of the runs was trained on are left out. With its own lines evaluation.json is written anew.
+
+  python -m trainer evaluate runs/wren --previous runs/kestrel
+  python -m trainer evaluate runs/wren --data questions.jsonl
+"""
+
 EMBED_HELP = """\
 Turn texts into vectors, so that texts that say the same in other words are found.
 TEXTS is JSON lines: {"id": 1, "text": "How long can I keep a book?"}. Beside the vectors a .json says
@@ -104,6 +112,16 @@ def make_parser() -> argparse.ArgumentParser:
         description="Go on with a run from its newest whole checkpoint: the numbers are those of a run never stopped.",
     )
     resume.add_argument("run", metavar="RUN", type=Path, help="the folder of the run, such as runs/kestrel")
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="measure base, a previous run and a run on the same test lines",
+        description=EVALUATE_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    evaluate.add_argument("run", metavar="RUN", type=Path, help="the folder of the run, such as runs/kestrel")
+    evaluate.add_argument("--data", type=Path, help="other lines: a .jsonl file, or an exported folder's test split")
+    evaluate.add_argument("--previous", metavar="RUN", type=Path, help="a run to compare with, on the same lines")
+    evaluate.add_argument("--json", action="store_true", help="print the content of evaluation.json")
     commands.add_parser(
         "base",
         help="make the built-in base if it is not there yet, and print its folder",
@@ -223,16 +241,21 @@ def resume(arguments: dict[str, Any]) -> None:
     print_results(go_on(arguments["run"]).folder)
 
 
+def evaluate(arguments: dict[str, Any]) -> None:
+    prepare_environment()
+    from trainer import measures
+    from trainer.finished import evaluate_again
+
+    found = evaluate_again(arguments["run"], arguments["data"], arguments["previous"])
+    print(json.dumps(found, ensure_ascii=False, indent=2) if arguments["json"] else "\n".join(measures.table(found)))
+
+
 def print_results(folder: Path) -> None:
     """Print base beside tuned, where the run is kept, and what to do next."""
-    from trainer.evaluate import MEASURES
+    from trainer import measures
 
     evaluation = json.loads((folder / "evaluation.json").read_text("utf-8"))
-    base, tuned = evaluation["test"]["base"], evaluation["test"]["tuned"]
-    if base:
-        print(f"{'':14}{'base':>10}{'tuned':>10}   {evaluation['n']} test lines")
-    for measure in base:
-        print(f"{MEASURES[measure]:14}{base[measure]:>10.3f}{tuned[measure]:>10.3f}")
+    print("\n".join(measures.table(evaluation)))
     print(f"\nThe run is in {folder}/. Bring it into Curator with: flask import-run {folder}")
 
 
@@ -259,6 +282,7 @@ COMMANDS = {
     "find-lr": find_lr,
     "run": run,
     "resume": resume,
+    "evaluate": evaluate,
     "base": base,
     "embed": embed,
 }

@@ -1,9 +1,8 @@
-"""Base beside tuned: the loss of each line, and how close the answers come. Trains nothing."""
+"""Base beside tuned: the loss of each line, and the measures of both. Knows the model; trains nothing."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,23 +10,12 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from trainer.dataset import IGNORED, Example, Rendered, normalise
+from trainer import measures
+from trainer.dataset import IGNORED, Example, Rendered
 from trainer.model import Device
 from trainer.sample import Answer, answering
 
 TOKENS_AT_ONCE = 4096
-MEASURES = {
-    "perplexity": "Perplexity",
-    "rouge1": "ROUGE-1",
-    "rouge2": "ROUGE-2",
-    "rougeL": "ROUGE-L",
-    "bleu": "BLEU",
-    "token_f1": "Token F1",
-    "exact_match": "Exact match",
-    "repetition": "Repetitive",
-    "truncated": "Truncated",
-    "empty": "Empty",
-}
 
 
 @dataclass(frozen=True)
@@ -96,53 +84,24 @@ def evaluate(
     prompts: Sequence[Example],
     answers: Mapping[str, Sequence[Answer]],
 ) -> dict[str, Any]:
-    """Return the content of evaluation.json: the measures of base and tuned on the test lines.
+    """Return the content of evaluation.json: the measures of base and tuned on the test lines, and their intervals.
 
-    Perplexity is that of all `n` test lines; the other measures are of the `answered` prompts.
+    Perplexity and bits per byte are those of all `n` test lines; the other measures are of the `answered` prompts.
     """
-    references = [prompt.answer for prompt in prompts]
-    measures: dict[str, dict[str, float]] = {}
     tested = [place for place, line in enumerate(lines) if line.example.split == "test"]
+    facts: dict[str, measures.Facts] = {name: {} for name in losses}
     for name, found in losses.items():
-        measures[name] = {"perplexity": perplexity([found[place] for place in tested])} if tested else {}
+        if tested:
+            facts[name] |= measures.loss_facts(
+                [found[place].loss for place in tested],
+                [found[place].tokens for place in tested],
+                [len(lines[place].example.answer.encode()) for place in tested],
+            )
         if prompts:
-            measures[name] |= score_answers(answers[name], references)
-        measures[name] = {measure: round(value, 4) for measure, value in measures[name].items()}
-    return {"test": measures, "n": len(tested), "answered": len(prompts)}
-
-
-def score_answers(answers: Sequence[Answer], references: Sequence[str]) -> dict[str, float]:
-    """Return the measures of answers against their references: shares from 0 to 1, BLEU from 0 to 100."""
-    import sacrebleu
-    from rouge_score.rouge_scorer import RougeScorer
-
-    rouge = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=False)
-    scored = [rouge.score(ref, answer.text) for ref, answer in zip(references, answers, strict=True)]
-    texts = [answer.text for answer in answers]
-    pairs = list(zip(texts, references, strict=True))
-    return {name: mean(score[name].fmeasure for score in scored) for name in ("rouge1", "rouge2", "rougeL")} | {
-        "bleu": sacrebleu.corpus_bleu(texts, [list(references)]).score,
-        "token_f1": mean(token_f1(text, reference) for text, reference in pairs),
-        "exact_match": mean(normalise(text) == normalise(reference) for text, reference in pairs),
-        "repetition": mean(is_repetitive(text) for text in texts),
-        "truncated": mean(answer.finish == "length" for answer in answers),
-        "empty": mean(not text for text in texts),
-    }
-
-
-def token_f1(text: str, reference: str) -> float:
-    """Return the harmonic mean of precision and recall of the words, order aside, as SQuAD has it."""
-    said, wanted = Counter(normalise(text).split()), Counter(normalise(reference).split())
-    return 2 * (said & wanted).total() / max(1, said.total() + wanted.total())
-
-
-def is_repetitive(text: str) -> bool:
-    """Return whether a fifth or more of the runs of three words were said before in the same text."""
-    words = normalise(text).split()
-    runs = list(zip(words, words[1:], words[2:], strict=False))
-    return len(runs) - len(set(runs)) >= max(2, len(runs) / 5)
-
-
-def mean(values: Any) -> float:
-    numbers = [float(value) for value in values]
-    return sum(numbers) / len(numbers)
+            facts[name] |= measures.answer_facts(
+                [answer.text for answer in answers[name]],
+                [answer.finish == "length" for answer in answers[name]],
+                [prompt.question for prompt in prompts],
+                [prompt.answer for prompt in prompts],
+            )
+    return measures.compared(facts, len(tested), len(prompts))

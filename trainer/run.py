@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from trainer import Stopped, UserError, batches, checkpoints, dataset, plan, rates
+from trainer import Stopped, UserError, batches, checkpoints, dataset, plan, rates, signals
 from trainer.checkpoints import Checkpoint
 from trainer.config import FilledConfig, RunConfig, fill_in
 from trainer.dataset import SPLITS, Rendered, Renderer
@@ -210,6 +210,7 @@ def finish(prepared: Prepared, record: Record, checkpoint: Checkpoint | None) ->
     losses = {name: each[0] for name, each in found.items()}
     answers = {name: each[1] for name, each in found.items()}
     record.keep_lines("losses.jsonl", loss_lines(prepared.lines, losses))
+    signals.write(record)
     record.keep_lines("samples.jsonl", sample_lines(prompts, answers, config))
     record.keep("evaluation.json", evaluate(prepared.lines, losses, prompts, answers))
     record.facts["actual"] |= {"peak_memory": peak_memory(), "disk": bytes_below(record.folder)}

@@ -9,7 +9,7 @@ from typing import Any
 from flask import Blueprint, current_app, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from curator import bulk, cleaning, duplicates, exports, history, jobs, lineage, pairs, search, text, tokens
+from curator import bulk, charts, cleaning, duplicates, exports, history, jobs, lineage, pairs, search, text, tokens
 from curator.errors import Busy, Conflict, NotFound, UserError
 from curator.models import Changeset, Pair
 from curator.search import Selection
@@ -138,6 +138,7 @@ def show(pair_id: int) -> str:
         steps=history.timeline(door.session(), pair_id),
         held=lineage.versions_of(door.session(), pair),
         seen=lineage.runs_of(door.session(), pair_id),
+        spark=charts.spark_line,
         dataset_names=pairs.dataset_names(door.session()),
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from flask import Blueprint, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from curator import charts, lineage, reviews, runs, versions
+from curator import charts, lineage, reviews, runs, signals, versions
 from curator.errors import UserError
 from curator.models import Run
 from curator.views import door
@@ -56,6 +56,9 @@ def show(run_id: int) -> str:
         number=len(sides),
         unrated=total - rated,
         tally=reviews.tally(door.session(), run_id),
+        look=signals.look(door.session(), run_id, request.args.get("look"), everything="all" in request.args),
+        kinds=signals.KINDS,
+        spark=charts.spark_line,
         since=lineage.since(door.session(), run, door.integer("beside")),
         others=lineage.others(door.session(), run),
     )

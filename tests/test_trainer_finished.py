@@ -1,0 +1,54 @@
+"""A run that is done, asked again: measured beside the one before it, and sampled with other decoding."""
+
+import json
+
+import pytest
+from trainer_fixtures import SUMS, sums, tiny_base  # noqa: F401
+
+from trainer.__main__ import main
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def two_runs(tiny_base, sums, tmp_path_factory):  # noqa: F811
+    """The folders of a run of two epochs, and of one of six on the same lines."""
+    folders = [tmp_path_factory.mktemp("runs") / name for name in ("kestrel", "wren")]
+    for folder, epochs in zip(folders, ("2", "6"), strict=True):
+        options = ["--epochs", epochs, "--max-new-tokens", "6", "-o", str(folder)]
+        assert main(["run", str(sums), "--base", str(tiny_base), *options]) == 0
+    return folders
+
+
+def evaluated(capsys, *arguments):
+    capsys.readouterr()
+    assert main(["evaluate", *map(str, arguments), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_run_measured_again_has_the_numbers_it_had(two_runs, capsys):
+    before = json.loads((two_runs[1] / "evaluation.json").read_text())
+    again = evaluated(capsys, two_runs[1])
+    for name in ("base", "tuned"):
+        assert again["test"][name] == pytest.approx(before["test"][name], rel=0.02, abs=0.02)
+
+
+def test_a_previous_run_stands_beside_on_the_same_lines(two_runs, capsys):
+    found = evaluated(capsys, two_runs[1], "--previous", two_runs[0])
+    own = json.loads((two_runs[0] / "evaluation.json").read_text())
+    assert list(found["test"]) == ["base", "previous", "tuned"]
+    assert found["test"]["previous"]["perplexity"] == pytest.approx(own["test"]["tuned"]["perplexity"], rel=0.02)
+    low, high = found["intervals"]["since_previous"]["perplexity"]
+    assert low <= found["test"]["tuned"]["perplexity"] - found["test"]["previous"]["perplexity"] <= high
+    assert json.loads((two_runs[1] / "evaluation.json").read_text()) == found
+
+
+def test_lines_that_were_trained_are_left_out_of_other_data(two_runs, sums, capsys):  # noqa: F811
+    before = (two_runs[1] / "evaluation.json").read_text()
+    assert evaluated(capsys, two_runs[1], "--data", sums)["n"] == 6  # of 30 lines, 24 were trained
+    assert (two_runs[1] / "evaluation.json").read_text() == before
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path, capsys):
+    assert main(["evaluate", str(tmp_path)]) == 1
+    assert f"{tmp_path} is no run: it holds no run.json" in capsys.readouterr().err
