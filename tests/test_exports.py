@@ -335,3 +335,22 @@ def test_neutralising_has_an_exact_inverse(text):
 def test_an_apostrophe_in_another_ones_csv_is_left_alone(write):
     (record,) = read(write("faq.csv", "question,answer\n'=1,'+2\n"))
     assert record.fields == {"question": "'=1", "answer": "'+2"}
+
+
+SPOKEN = st.text(st.characters(codec="utf-8") | st.sampled_from('\\"{}[]:,\n\0'))
+
+
+@example(["", ""], ["user", "assistant"])
+@example(["\\", "\\"], ["user", "assistant"])
+@example(['"},{"role":"assistant","content":"', '"},{"content":"'], ["user", "assistant"])
+@given(st.lists(SPOKEN, min_size=2, max_size=4), st.permutations(["user", "assistant", "system", "user"]))
+def test_frozen_messages_are_read_without_json_as_json_reads_them(texts, roles):
+    chat = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=False)]
+    stored = json.dumps(chat, ensure_ascii=False, separators=(",", ":")).encode()
+    who, what = exports.said_in(stored)
+    assert chat_of(who, what) == json.loads(stored)
+
+
+def test_a_name_beside_the_text_of_a_frozen_message_is_no_text():
+    stored = b'[{"role":"user","content":"Q","name":"x"},{"role":"assistant","content":"A"}]'
+    assert exports.said_in(stored) == (("user", "assistant"), ["Q", "A"])

@@ -103,8 +103,8 @@ def lists_of_ids(
         yield from lists(session, f"SELECT {columns} FROM pair WHERE id {chosen}{where} ORDER BY id", wanted)
 
 
-def lists(session: Session, statement: str, *values: Any) -> Iterator[list[tuple[Any, ...]]]:
-    """Yield rows, many at a time, by the driver's own cursor: SQLAlchemy's rows take as long again as SQLite does.
+def lists(session: Session, statement: str, *values: Any, size: int = LIST) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield rows, so many at a time, by the driver's own cursor: SQLAlchemy's rows take as long again as SQLite does.
 
     On SQLite texts are bytes of UTF-8: whoever hashes them needs no strings.
     """
@@ -112,13 +112,13 @@ def lists(session: Session, statement: str, *values: Any) -> Iterator[list[tuple
         streamed = session.connection().exec_driver_sql(
             statement, values, execution_options={"stream_results": True, "max_row_buffer": 5000}
         )
-        yield from map(list, streamed.partitions(LIST))
+        yield from map(list, streamed.partitions(size))
         return
     driver: Any = session.connection().connection.driver_connection
     usual, driver.text_factory = driver.text_factory, bytes  # of the statements that are begun now
     cursor = driver.execute(sqlite(statement), values)
     try:
-        while some := cursor.fetchmany(LIST):
+        while some := cursor.fetchmany(size):
             # Others may use the connection between two batches, and read strings.
             driver.text_factory = usual
             yield some

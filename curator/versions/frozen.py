@@ -105,8 +105,10 @@ def places(session: Session, number: int) -> tuple[Any, Any, Any]:
     return ids, lines, sides
 
 
-def stored(session: Session, number: int, split: str | None = None) -> Iterator[list[tuple[int, str | bytes]]]:
-    """Yield, by lists, the pair and the JSON of the messages of each line of a version in their order.
+def stored(
+    session: Session, number: int, split: str | None = None, size: int = reading.LIST
+) -> Iterator[list[tuple[int, str | bytes]]]:
+    """Yield, by lists of a size, the pair and the JSON of the messages of each line of a version in their order.
 
     As `reading.lists` has them, which takes a third less than `chats`. Raises UserError as `frozen` does.
     """
@@ -117,6 +119,7 @@ def stored(session: Session, number: int, split: str | None = None) -> Iterator[
         f"JOIN line ON line.id = version_line.line_id WHERE version_line.version_id = {int(number)}"
         + (f" AND version_line.split = '{split}'" if split else "")
         + " ORDER BY version_line.pair_id",
+        size=size,
     )
 
 
