@@ -466,3 +466,12 @@ def test_no_page_scrolls_sideways(page: Page, make_pair: MakePair, width: int):
         page.goto(place)
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, place
+
+
+def test_what_can_be_done_with_the_pairs_stands_in_one_line_on_a_small_screen(page: Page, make_pair: MakePair):
+    """At 1024 px “New pair” once stood alone below the title."""
+    make_pair()
+    page.set_viewport_size({"width": 1024, "height": 800})
+    page.goto("/pairs/")
+    tops = page.locator(".head .button").evaluate_all("those => those.map(one => one.getBoundingClientRect().top)")
+    assert len(tops) == 4 and len(set(tops)) == 1

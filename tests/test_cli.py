@@ -163,3 +163,11 @@ def test_a_terminal_is_told_pace_and_time_left(monkeypatch, capsys):
     told = capsys.readouterr().err.split("\r")
     assert told[1].startswith("31,000 of about 99,900 rows, 31,000 a second, 2 s left")
     assert told[2].startswith("Saving: 0 of about 99,000 rows")
+
+
+def test_a_terminal_is_told_no_pace_at_the_first_note_of_a_part(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with door.progress("rows") as show:
+        show(99_000, 99_000, "Reading")
+        show(5_000, 20_000, "Saving")
+    assert capsys.readouterr().err.split("\r")[2].startswith("Saving: 5,000 of about 20,000 rows \x1b")

@@ -235,6 +235,26 @@ def test_progress_tells_pace_and_time_left(app, kind):
     assert ended(app, job).state == "done" and jobs.at_work(app) == 0
 
 
+@pytest.mark.parametrize("before", ["", "Reading"])
+def test_the_first_note_of_a_part_of_the_work_claims_no_pace_it_can_not_know(app, kind, before):
+    """A job that told of 5,000 pairs cleaned at its first note had cleaned 5,000,000 a second."""
+    goes_on = threading.Event()
+
+    def work(session, by, on_progress):
+        time.sleep(0.3)
+        if before:
+            on_progress(1, 2, before)
+        on_progress(600, 1000, "Cleaning")
+        goes_on.wait(10)
+        return {}
+
+    kind(work)
+    job = wait_for(app, start(app), lambda job: job.message == "Cleaning")
+    assert job.rate <= 600 / 0.3
+    goes_on.set()
+    ended(app, job)
+
+
 def test_a_job_that_ended_well_is_not_started_again(app, kind):
     kind(lambda session, by, on_progress: {})
     job = ended(app, start(app))

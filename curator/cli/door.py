@@ -165,17 +165,20 @@ def progress(noun: str) -> Iterator[Callable[..., None]]:
     if not sys.stderr.isatty():
         yield silent
         return
-    start, what = time.monotonic(), ""
+    start, first, what = time.monotonic(), 0, ""
 
     def show(number: int, total: int | None = None, message: str = "") -> None:
-        nonlocal start, what
-        if message != what:  # the next part of the work goes at a pace of its own
-            start, what = time.monotonic(), message
-        rate = number / max(time.monotonic() - start, 1e-3)
+        nonlocal start, first, what
+        if message != what:
+            if what:  # the next part of the work goes at a pace of its own, known from the second note on
+                start, first = time.monotonic(), number
+            what = message
+        rate = (number - first) / max(time.monotonic() - start, 1e-3)
         of = f" of about {about(total)}" if total else ""
-        left = f", {duration((total - number) / rate)} left" if total and number else ""
+        pace = f", {about(rate)} a second" if rate else ""
+        left = f", {duration((total - number) / rate)} left" if total and rate else ""
         click.echo(
-            f"\r{f'{what}: ' if what else ''}{number:,}{of} {noun}, {about(rate)} a second{left} \x1b[K",
+            f"\r{f'{what}: ' if what else ''}{number:,}{of} {noun}{pace}{left} \x1b[K",
             err=True,
             nl=False,
         )

@@ -26,16 +26,19 @@ class Progress:
     began: float = field(default_factory=time.monotonic)
     noted: float = 0.0
     message: str = ""
+    first: int = 0  # what was done when this part of the work was first heard of
 
     def __call__(self, done: int, total: int | None = None, message: str = "") -> None:
         """Take note, a few times a second at most. Raises Cancelled."""
         moment = time.monotonic()
         if moment - self.noted < SECONDS_BETWEEN_NOTES and message == self.message:
             return
-        if message != self.message:  # the next part of the work goes at a pace of its own
-            self.began, self.message = moment, message
+        if message != self.message:
+            if self.message:  # the next part of the work goes at a pace of its own, known from the second note on
+                self.began, self.first = moment, done
+            self.message = message
         self.noted = moment
-        rate = done / max(moment - self.began, 1e-3)
+        rate = (done - self.first) / max(moment - self.began, 1e-3)
         with self.sessions() as session, writing(session):
             job = session.get_one(Job, self.job_id)
             job.done, job.total, job.rate, job.message = done, total, rate, message
