@@ -138,11 +138,9 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     sample.add_argument("run", metavar="RUN", type=Path, help="the folder of the run, such as runs/kestrel")
-    sample.add_argument(
-        "--prompts", metavar="FILE", type=Path, help="a question a line, or .jsonl; unset: the run's own"
-    )
+    sample.add_argument("--prompts", metavar="FILE", type=Path, help="a question a line, or .jsonl; else the run's own")
     sample.add_argument("--preset", choices=["greedy", "creative"], default="greedy",
-                        help="greedy: the likeliest token; creative: temperature 0.9, top-k 30, top-p 0.95")  # fmt: skip
+                        help="greedy: likeliest token; creative: temperature 0.9, top-k 30, top-p 0.95")  # fmt: skip
     sample.add_argument("--sweep", metavar="NAME=VALUES", nargs="+", default=[],
                         help="temperature, top_k, top_p or repetition_penalty, with values between commas")  # fmt: skip
     sample.add_argument("--model", choices=["tuned", "base"], default="tuned", help="who answers (default: tuned)")

@@ -196,11 +196,13 @@ def vary(preset: Decoding, sweep: Sequence[str]) -> list[Decoding]:
             values[name] = []
         if not values[name] or not all(holds(value) for value in values[name]):
             raise UserError(f"--sweep {text!r}: {name} must be {words}, as in: --sweep {name}={EXAMPLES[name]}")
-    whole = [dict(zip(values, each, strict=True)) for each in itertools.product(*values.values())]
-    return [
-        replace(preset, **{name: int(value) if name == "top_k" else value for name, value in each.items()})
-        for each in whole
-    ]
+    found = []
+    for each in itertools.product(*values.values()):
+        chosen: dict[str, Any] = dict(zip(values, each, strict=True))
+        if "top_k" in chosen:
+            chosen["top_k"] = int(chosen["top_k"])
+        found.append(replace(preset, **chosen))
+    return found
 
 
 EXAMPLES = {"temperature": "0,0.7,0.9", "top_k": "0,30", "top_p": "0.9,1", "repetition_penalty": "1,1.1"}
