@@ -64,6 +64,13 @@ seed in a run, so that it gets the same answer whatever is asked beside it.
   python -m trainer sample runs/kestrel --prompts questions.txt --sweep temperature=0,0.7,0.9 top_p=0.9,1
 """
 
+COMPARE_HELP = """\
+Lay runs side by side on the prompts that all of them were asked: the measures of their answers with intervals, and each
+answer word by word beside that of the first run. Reads files alone: no model is loaded.
+
+  python -m trainer compare runs/kestrel runs/wren
+"""
+
 EMBED_HELP = """\
 Turn texts into vectors, so that texts that say the same in other words are found.
 TEXTS is JSON lines: {"id": 1, "text": "How long can I keep a book?"}. Beside the vectors a .json says
@@ -145,6 +152,14 @@ def make_parser() -> argparse.ArgumentParser:
                         help="temperature, top_k, top_p or repetition_penalty, with values between commas")  # fmt: skip
     sample.add_argument("--model", choices=["tuned", "base"], default="tuned", help="who answers (default: tuned)")
     sample.add_argument("--json", action="store_true", help="print the answers as lines of samples.jsonl")
+    compare = commands.add_parser(
+        "compare",
+        help="lay the answers of runs side by side, word by word",
+        description=COMPARE_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    compare.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folders of runs, the first to compare with")
+    compare.add_argument("--json", action="store_true", help="print all of it as JSON")
     commands.add_parser(
         "base",
         help="make the built-in base if it is not there yet, and print its folder",
@@ -292,6 +307,17 @@ def sample(arguments: dict[str, Any]) -> None:
             print(f"> {example.question}\n{answer.text}{cut}\n")
 
 
+def compare(arguments: dict[str, Any]) -> None:
+    from trainer.compare import compare as lay
+    from trainer.compare import in_words
+
+    found = lay(arguments["runs"])
+    words = (
+        json.dumps(found.as_json(), ensure_ascii=False, indent=2) if arguments["json"] else "\n".join(in_words(found))
+    )
+    print(words)
+
+
 def print_results(folder: Path) -> None:
     """Print base beside tuned, where the run is kept, and what to do next."""
     from trainer import measures
@@ -326,6 +352,7 @@ COMMANDS = {
     "resume": resume,
     "evaluate": evaluate,
     "sample": sample,
+    "compare": compare,
     "base": base,
     "embed": embed,
 }
