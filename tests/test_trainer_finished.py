@@ -52,3 +52,49 @@ def test_lines_that_were_trained_are_left_out_of_other_data(two_runs, sums, caps
 def test_a_folder_that_is_no_run_is_refused(tmp_path, capsys):
     assert main(["evaluate", str(tmp_path)]) == 1
     assert f"{tmp_path} is no run: it holds no run.json" in capsys.readouterr().err
+
+
+def sampled(capsys, *arguments):
+    capsys.readouterr()
+    assert main(["sample", *map(str, arguments), "--json"]) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_the_same_prompt_gets_the_same_answer_whatever_is_asked_beside_it(two_runs, tmp_path, capsys):
+    (tmp_path / "one.txt").write_text("What is 1 plus 2?\n")
+    (tmp_path / "many.txt").write_text("".join(f"{question}\n" for question, _ in SUMS))
+    run = two_runs[1]
+    (alone,) = sampled(capsys, run, "--preset", "creative", "--prompts", tmp_path / "one.txt")
+    among = sampled(capsys, run, "--preset", "creative", "--prompts", tmp_path / "many.txt")
+    assert alone["decoding"]["top_k"] == 30
+    assert alone["text"] in [line["text"] for line in among if line["messages"] == alone["messages"]]
+
+
+def test_chance_draws_tokens_as_often_as_they_are_likely():
+    import torch
+
+    from trainer.sample import OwnChance
+
+    chances = OwnChance(range(4000))
+    drawn = chances(None, torch.tensor([[0.5, 0.3, 0.2]]).log().expand(4000, 3)).argmax(-1)
+    assert (torch.bincount(drawn) / 4000).tolist() == pytest.approx([0.5, 0.3, 0.2], abs=0.03)
+
+
+def test_a_sweep_is_a_table_of_every_combination(two_runs, capsys):
+    capsys.readouterr()
+    assert main(["sample", str(two_runs[1]), "--sweep", "temperature=0,0.9", "top_p=0.9,1"]) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert "Repetitive" in head and "Truncated" in head and len(rows) == 4
+
+
+@pytest.mark.parametrize(
+    ("sweep", "sentence"),
+    [
+        ("heat=1", "names no setting of decoding. Choose one of: temperature, top_k, top_p, repetition_penalty."),
+        ("top_p=2", "top_p must be above 0, to 1, as in: --sweep top_p=0.9,1"),
+        ("temperature=hot", "temperature must be from 0 to 100"),
+    ],
+)
+def test_a_sweep_of_something_else_is_refused(sweep, sentence, tmp_path, capsys):
+    assert main(["sample", str(tmp_path), "--sweep", sweep]) == 1
+    assert sentence in capsys.readouterr().err

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from trainer import UserError, dataset
+from trainer import UserError, dataset, measures
 from trainer.config import FilledConfig
 from trainer.dataset import Example, Renderer
 from trainer.evaluate import evaluate, line_losses
 from trainer.model import Device, load_base
 from trainer.record import Record, write_json
 from trainer.run import choose, say, use_threads
-from trainer.sample import generate
+from trainer.sample import Answer, Decoding, generate
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,90 @@ def evaluate_again(folder: Path, data: Path | None = None, previous: Path | None
     if data is None:
         write_json(folder / "evaluation.json", evaluation)
     return evaluation
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What a run answered with one decoding, and what is to be said of all its answers: shares, and mean tokens."""
+
+    decoding: Decoding
+    answers: list[Answer]
+    scores: dict[str, float]
+
+
+def sample(
+    folder: Path, prompts: Path | None, sweep: Sequence[Decoding], name: str = "tuned"
+) -> tuple[list[Example], list[Sampled], FilledConfig]:
+    """Return the prompts, and for each decoding the answers of a run, or of its base, with their scores."""
+    _, config = read_run(folder)
+    use_threads(config.threads)
+    asked = read_prompts(prompts) if prompts else own_prompts(folder)
+    (each,) = speakers(folder, [name])
+    found = []
+    for decoding in sweep:
+        answers = generate(each.model, each.renderer, asked, config, each.device, decoding)
+        texts = [answer.text for answer in answers]
+        facts = measures.answer_facts(
+            texts,
+            [answer.finish == "length" for answer in answers],
+            [example.question for example in asked],
+            [example.answer for example in asked],
+        )
+        has_references = all(example.answer for example in asked)
+        scores = {
+            measure: round(value, 4)
+            for measure, value in measures.values(facts).items()
+            if measures.MEASURES[measure].is_share and measure != "exact_match" or has_references
+        }
+        tokens = sum(answer.tokens for answer in answers) / len(answers)
+        found.append(Sampled(decoding, answers, scores | {"tokens": round(tokens, 1)}))
+    return asked, found, config
+
+
+def own_prompts(folder: Path) -> list[Example]:
+    """Return the prompts that a run has answered itself, those of its test lines."""
+    lines = Record(folder, {}).lines("samples.jsonl")
+    found = {
+        line["fingerprint"]: Example([*line["messages"], {"role": "assistant", "content": line["reference"]}], "")
+        for line in lines
+    }
+    if not found:
+        raise UserError(f"{folder} has answered no prompts of its own. Name a file of them with --prompts")
+    return list(found.values())
+
+
+def read_prompts(file: Path) -> list[Example]:
+    """Return the prompts of a file: a question a line, or where it ends in .jsonl pairs or {"question": …} a line.
+
+    A prompt without an answer has an empty one.
+    """
+    if not file.is_file():
+        raise UserError(f"{file} is not there. Name a text with a question a line, or a .jsonl file.")
+    found = []
+    for number, raw in dataset.lines_of(file):
+        place = f"{file.name} line {number}"
+        try:
+            line = dataset.decode(raw, number)
+            found.append(Example(prompt_of(line) if file.suffix == ".jsonl" else asked_alone(line), place))
+        except ValueError as fault:
+            raise UserError(f"{place} {fault} Write a question as text, or a pair as flask export does.") from None
+    if not found:
+        raise UserError(f"{file} holds no question. Write one a line.")
+    return found
+
+
+def prompt_of(line: str) -> dataset.Messages:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        record = None
+    if isinstance(record, dict) and isinstance(record.get("question"), str) and "answer" not in record:
+        return asked_alone(record["question"])
+    return dataset.read_messages(line)
+
+
+def asked_alone(question: str) -> dataset.Messages:
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": ""}]
 
 
 def test_lines(facts: dict[str, Any], config: FilledConfig, data: Path | None) -> list[Example]:

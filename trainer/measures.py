@@ -137,13 +137,15 @@ def values(facts: Facts) -> dict[str, float]:
 CHANGES = {"change": ("base", "tuned"), "since_previous": ("previous", "tuned")}
 
 
-def intervals(models: Mapping[str, Facts], seed: int = 1) -> dict[str, dict[str, list[float]]]:
-    """Return the 95 % bootstrap interval of each measure of each model, and of the CHANGES between them.
+def intervals(
+    models: Mapping[str, Facts], seed: int = 1, between: Mapping[str, tuple[str, str]] = CHANGES
+) -> dict[str, dict[str, list[float]]]:
+    """Return the 95 % bootstrap interval of each measure of each model, and of the changes `between` two of them.
 
     The models' facts are of the same lines in the same order. A change whose interval leaves 0 out is more than the
     chance by which these lines were drawn; how a model would turn out with another seed is not in it.
     """
-    changes = {name: pair for name, pair in CHANGES.items() if all(each in models for each in pair)}
+    changes = {name: pair for name, pair in between.items() if all(each in models for each in pair)}
     found: dict[str, dict[str, list[float]]] = {name: {} for name in (*models, *changes)}
     for measure, each in MEASURES.items():
         rows = {name: facts[measure] for name, facts in models.items() if measure in facts}
@@ -171,13 +173,15 @@ def middle(resampled: Any) -> list[float]:
     return [round(float(edge), 4) for edge in np.percentile(resampled, [2.5, 97.5])]
 
 
-def compared(facts: Mapping[str, Facts], n: int, answered: int) -> dict[str, Any]:
+def compared(
+    facts: Mapping[str, Facts], n: int, answered: int, between: Mapping[str, tuple[str, str]] = CHANGES
+) -> dict[str, Any]:
     """Return the content of evaluation.json: the measures of each model on the same lines, with their intervals."""
     return {
         "test": {
             name: {measure: round(value, 4) for measure, value in values(each).items()} for name, each in facts.items()
         },
-        "intervals": intervals(facts),
+        "intervals": intervals(facts, between=between),
         "n": n,
         "answered": answered,
     }
@@ -201,7 +205,11 @@ def table(evaluation: Mapping[str, Any]) -> Iterator[str]:
     names = [name for name in test if test[name]]
     if not names:
         return
-    yield f"{'':16}" + "".join(f"{name:>26}" for name in names) + f"   {evaluation['n']} test lines"
+    yield (
+        f"{'':16}"
+        + "".join(f"{name:>26}" for name in names)
+        + f"   {evaluation['n'] or evaluation['answered']} test lines"
+    )
     for measure in test[names[0]]:
         cells = []
         for name in names:
@@ -209,8 +217,10 @@ def table(evaluation: Mapping[str, Any]) -> Iterator[str]:
             between = "[{:.3f}, {:.3f}]".format(*low_high) if low_high else ""
             cells.append(f"{test[name][measure]:>9.3f} {between:>16}")
         lines = evaluation["n"] if measure in ("perplexity", "bits_per_byte") else evaluation["answered"]
-        told = {name: edges[name][measure] for name in CHANGES if measure in edges.get(name, {})}
-        said = "".join(f"   {verdict(measure, change, lines)}{SINCE[name]}" for name, change in told.items())
+        told = {name: edges[name][measure] for name in edges if name not in test and measure in edges[name]}
+        said = "".join(
+            f"   {verdict(measure, change, lines)}{SINCE.get(name, f' {name}')}" for name, change in told.items()
+        )
         yield f"{MEASURES[measure].title:16}" + "".join(cells) + said
 
 
