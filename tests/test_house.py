@@ -32,7 +32,7 @@ TRAINER = (
     ("dataset", "model", "base", "record", "checkpoints", "tokenizer", "architecture", "memory"),
     ("plan", "measures", "signals"),
     ("run", "find_rate", "training", "watch", "preference", "evaluate", "sample", "embed"),
-    ("finished", "compare"),
+    ("again", "compare"),
     ("__main__",),
 )
 # Each takes from a tenth of a second to ten seconds to import.

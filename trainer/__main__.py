@@ -282,7 +282,7 @@ def resume(arguments: dict[str, Any]) -> None:
 def evaluate(arguments: dict[str, Any]) -> None:
     prepare_environment()
     from trainer import measures
-    from trainer.finished import evaluate_again
+    from trainer.again import evaluate_again
 
     found = evaluate_again(arguments["run"], arguments["data"], arguments["previous"])
     print(json.dumps(found, ensure_ascii=False, indent=2) if arguments["json"] else "\n".join(measures.table(found)))
@@ -290,7 +290,7 @@ def evaluate(arguments: dict[str, Any]) -> None:
 
 def sample(arguments: dict[str, Any]) -> None:
     prepare_environment()
-    from trainer.finished import sample as answer_all
+    from trainer.again import sample as answer_all
     from trainer.sample import PRESETS, sample_lines, table, vary
 
     sweep = vary(PRESETS[arguments["preset"]], arguments["sweep"])
