@@ -42,6 +42,7 @@ TOGETHER = {
     "test_readers.py": "torch",
     "test_trainer_base.py": "torch",
     "test_trainer_embed.py": "torch",
+    "test_trainer_release.py": "torch",
     "test_trainer_render.py": "torch",
     "test_trainer_run.py": "torch",
 }

@@ -47,6 +47,15 @@ the adapter. The options are those of run; the learning rate asked for is left a
   python -m trainer find-lr exports/library/ --base models/mine -o runs/library-lr
 """
 
+MERGE_HELP = """\
+Put the adapter of a run into its base, in bf16 or fp32: one model of safetensors, which any program reads.
+It is checked before the folder has its name: that the base is the one it was trained on, that the logits on
+held-out lines are those of base and adapter, and that its tokenizer asks with the token ids of the training.
+
+  python -m trainer merge runs/library -o models/library
+  python -m trainer merge runs/library -o models/library --check
+"""
+
 EMBED_HELP = """\
 Turn texts into vectors, so that texts that say the same in other words are found.
 TEXTS is JSON lines: {"id": 1, "text": "How long can I keep a book?"}. Beside the vectors a .json says
@@ -104,6 +113,17 @@ def make_parser() -> argparse.ArgumentParser:
         description="Go on with a run from its newest whole checkpoint: the numbers are those of a run never stopped.",
     )
     resume.add_argument("run", metavar="RUN", type=Path, help="the folder of the run, such as runs/kestrel")
+    merge = commands.add_parser(
+        "merge",
+        help="make one model of base and adapter, checked",
+        description=MERGE_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    merge.add_argument("run", metavar="RUN", type=Path, help="the folder of the run, such as runs/kestrel")
+    merge.add_argument("-o", "--output", metavar="FOLDER", type=Path, required=True, help="the folder to make")
+    merge.add_argument("--dtype", choices=("bf16", "fp32"), default="bf16", help="of the weights (default: bf16)")
+    merge.add_argument("--base", metavar="BASE", help="where the base of the run is now, if it was moved")
+    merge.add_argument("--check", action="store_true", help="make nothing: check FOLDER, merged before, against RUN")
     commands.add_parser(
         "base",
         help="make the built-in base if it is not there yet, and print its folder",
@@ -236,6 +256,18 @@ def print_results(folder: Path) -> None:
     print(f"\nThe run is in {folder}/. Bring it into Curator with: flask import-run {folder}")
 
 
+def merge(arguments: dict[str, Any]) -> None:
+    prepare_environment()
+    from trainer.finished import open_run
+    from trainer.release import making
+
+    run, folder = open_run(arguments.pop("run")), arguments.pop("output")
+    if arguments.pop("check"):
+        print("\n".join(making.check(run, folder)))
+        return
+    print("\n".join(making.make(run, folder, **arguments)))
+
+
 def base(arguments: dict[str, Any]) -> None:
     prepare_environment()
     from trainer.base import ensure
@@ -259,6 +291,7 @@ COMMANDS = {
     "find-lr": find_lr,
     "run": run,
     "resume": resume,
+    "merge": merge,
     "base": base,
     "embed": embed,
 }

@@ -1,0 +1,197 @@
+"""A run's result as others get it: merged into its base, asked with the token ids of the training, or refused."""
+
+import errno
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from trainer_bases import FAMILIES
+from trainer_fixtures import make_base, sums, tiny_base  # noqa: F401
+
+from trainer import UserError
+from trainer.__main__ import main
+from trainer.dataset import Renderer, read_examples
+from trainer.finished import open_run
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+QUICK = ["--epochs", "4", "--samples", "2", "--max-new-tokens", "4", "--progress-prompts", "0"]
+
+
+@pytest.fixture(scope="module")
+def run(tiny_base, sums, tmp_path_factory):  # noqa: F811
+    """The folder of a finished run."""
+    folder = tmp_path_factory.mktemp("runs") / "kestrel"
+    assert main(["run", str(sums), "--base", str(tiny_base), "-o", str(folder), *QUICK]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def merged(run):
+    folder = run.parent / "merged"
+    assert main(["merge", str(run), "-o", str(folder), "--dtype", "fp32"]) == 0
+    return folder
+
+
+@pytest.fixture
+def copy(run, tmp_path):
+    """A run that a test may spoil."""
+    return Path(shutil.copytree(run, tmp_path / "run"))
+
+
+def change_tensors(file, change):
+    from safetensors.torch import load_file, save_file
+
+    save_file({name: new for name, old in load_file(file).items() if (new := change(name, old)) is not None}, file)
+
+
+def test_the_merged_model_alone_has_the_losses_of_base_and_adapter(merged, run, tiny_base, sums):  # noqa: F811
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    line = Renderer(AutoTokenizer.from_pretrained(merged)).render(read_examples(sums)[0])
+    inputs = {"input_ids": torch.tensor([line.input_ids]), "labels": torch.tensor([line.labels])}
+    alone = AutoModelForCausalLM.from_pretrained(merged)
+    both = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_base), run / "adapter")
+    assert alone(**inputs).loss.item() == pytest.approx(both(**inputs).loss.item(), rel=1e-4)
+    assert json.loads((merged / "merge.json").read_text())["compared"]["kl"] < 1e-5
+
+
+def test_a_merged_folder_holds_no_pickle_and_nothing_is_left_beside_it(merged):
+    assert [file.name for file in merged.iterdir() if file.suffix in {".bin", ".pt", ".pth", ".pkl"}] == []
+    assert (merged / "model.safetensors").stat().st_mode & 0o777 == 0o644
+    assert [path.name for path in merged.parent.glob(".*")] == []
+
+
+def test_a_run_that_trained_all_weights_is_kept_in_half_the_bytes(tiny_base, sums, tmp_path):  # noqa: F811
+    options = ["--adapter", "none", "--learning-rate", "1e-3", "-o", str(tmp_path / "run"), *QUICK]
+    assert main(["run", str(sums), "--base", str(tiny_base), *options]) == 0
+    assert main(["merge", str(tmp_path / "run"), "-o", str(tmp_path / "out")]) == 0
+    sizes = [(tmp_path / path / "model.safetensors").stat().st_size for path in ("run/model", "out")]
+    assert sizes[1] < 0.55 * sizes[0]
+
+
+def test_an_adapter_of_another_base_is_refused_by_its_weights(run, tiny_base, tmp_path, capsys):  # noqa: F811
+    other = Path(shutil.copytree(tiny_base, tmp_path / "other"))
+    change_tensors(other / "model.safetensors", lambda name, old: old + 0.01)
+    assert main(["merge", str(run), "-o", str(tmp_path / "out"), "--base", str(other)]) == 1
+    assert capsys.readouterr().err == (
+        f"Error: The adapter of {run} is of another base: {other} is not the one it was trained on, since its weights "
+        "are others. Name that one with: --base\n"
+    )
+
+
+def test_a_base_that_was_only_moved_is_taken(run, tiny_base, tmp_path):  # noqa: F811
+    moved = shutil.copytree(tiny_base, tmp_path / "moved")
+    assert main(["merge", str(run), "-o", str(tmp_path / "out"), "--base", str(moved)]) == 0
+
+
+def test_a_base_with_pickled_weights_only_is_refused_by_name(run, tiny_base, tmp_path, capsys):  # noqa: F811
+    base = Path(shutil.copytree(tiny_base, tmp_path / "base"))
+    (base / "model.safetensors").rename(base / "pytorch_model.bin")
+    assert main(["merge", str(run), "-o", str(tmp_path / "out"), "--base", str(base)]) == 1
+    assert f"The weights in {base} are pickled (pytorch_model.bin)" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda name, old: None if "layers.0.mlp" in name else old, "does not fit"),
+        (lambda name, old: old[:, :32].contiguous() if "q_proj.lora_A" in name else old, "does not fit"),
+        (lambda name, old: old * 0 if "lora_B" in name else old, "changes no weight, so there is nothing to merge"),
+        (lambda name, old: old * float("nan") if "lora_B" in name else old, "cannot be merged"),
+    ],
+    ids=["parts are missing", "another shape", "never trained", "no number"],
+)
+def test_an_adapter_that_is_not_whole_is_refused(change, sentence, copy, tmp_path, capsys):
+    change_tensors(copy / "adapter" / "adapter_model.safetensors", change)
+    assert main(["merge", str(copy), "-o", str(tmp_path / "out")]) == 1
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_merge_that_loses_what_was_learnt_is_refused_with_both_numbers(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("peft.tuners.lora.Linear.get_delta_weight", lambda self, name: 0.5 * (
+        self.lora_B[name].weight @ self.lora_A[name].weight) * self.scaling[name])  # fmt: skip
+    assert main(["merge", str(run), "-o", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().err
+    assert "The merged model is not the one that was trained." in said and "(0.01 allowed)" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fills_leaves_no_half_folder(run, tmp_path, capsys, monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("trainer.release.merge.write_json", full)
+    assert main(["merge", str(run), "-o", str(tmp_path / "out")]) == 1
+    assert f"the disk of {tmp_path}/ is full. Make room and try again." in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_without_room_is_told_before_anything_is_written(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 1000))
+    assert main(["merge", str(run), "-o", str(tmp_path / "out")]) == 1
+    assert "Make room, or choose another disk with -o." in capsys.readouterr().err
+
+
+def test_a_folder_with_something_in_it_is_not_written_over(merged, run, capsys):
+    assert main(["merge", str(run), "-o", str(merged)]) == 1
+    assert f"{merged} exists already." in capsys.readouterr().err
+
+
+def test_a_run_without_a_result_says_how_to_get_one(copy, capsys):
+    shutil.rmtree(copy / "adapter")
+    assert main(["merge", str(copy), "-o", str(copy.parent / "out")]) == 1
+    assert f"Let it come to its end with: python -m trainer resume {copy}" in capsys.readouterr().err
+
+
+def test_twenty_prompts_have_the_token_ids_of_the_training(merged):
+    report = json.loads((merged / "conformance.json").read_text())
+    assert (report["holds"], report["prompts"]) == (True, 20)
+    assert report["equal"] == {"saved tokenizer": 20, "served prompt": 20}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "sentence"),
+    [
+        ("chat_template.jinja", "assistant\n", "assistant\n ", "20 prompts have the token ids"),
+        ("chat_template.jinja", "{% for", "{{ eos_token }}{% for", "token 1 is 2, and was trained as 1."),
+        ("chat_template.jinja", "{% for", "{% if", "it is refused"),
+        ("generation_config.json", "2", "1", "generation_config.json does not name the end token"),
+    ],
+    ids=["a space", "a start token", "no template", "another end"],
+)
+def test_a_template_that_was_changed_after_the_merge_is_found(file, old, new, sentence, merged, run, tmp_path, capsys):
+    folder = Path(shutil.copytree(merged, tmp_path / "changed"))
+    text = (folder / file).read_text()
+    assert main(["merge", str(run), "-o", str(folder), "--check"]) == 0
+    (folder / file).write_text(text.replace(old, new))
+    assert main(["merge", str(run), "-o", str(folder), "--check"]) == 1
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_system_messages_reach_the_model_as_trained_whatever_the_family_of_the_tokenizer(family, tmp_path, monkeypatch):
+    from transformers import AutoTokenizer
+
+    from trainer.release import conformance, merge
+
+    monkeypatch.setenv("CURATOR_HOME", str(tmp_path / "home"))
+    renderer = Renderer(AutoTokenizer.from_pretrained(FAMILIES[family](tmp_path / "base")))
+    merge.save_tokenizer(renderer, tmp_path / "out")
+    (tmp_path / "out" / "generation_config.json").write_text(json.dumps({"eos_token_id": [renderer.end_token]}))
+    report = conformance.check(renderer, tmp_path / "out", [])
+    assert report.lines() == [
+        f"Conformance: 20 of 20 prompts have the token ids of the training in the {way}."
+        for way in ("saved tokenizer", "served prompt")
+    ]
+
+
+def test_a_record_that_cannot_be_read_is_refused(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(UserError, match="run.json cannot be read"):
+        open_run(tmp_path)
