@@ -4,8 +4,10 @@ import errno
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import yaml
 from trainer_bases import FAMILIES
 from trainer_fixtures import make_base, sums, tiny_base  # noqa: F401
 
@@ -189,6 +191,82 @@ def test_system_messages_reach_the_model_as_trained_whatever_the_family_of_the_t
         f"Conformance: 20 of 20 prompts have the token ids of the training in the {way}."
         for way in ("saved tokenizer", "served prompt")
     ]
+
+
+def test_the_card_has_the_front_matter_of_the_hub_and_base_beside_tuned(merged, run):
+    head, text = (merged / "README.md").read_text("utf-8").removeprefix("---\n").split("\n---\n", 1)
+    front = yaml.safe_load(head)
+    measured = json.loads((run / "evaluation.json").read_text())["test"]
+    assert (front["library_name"], front["pipeline_tag"]) == ("transformers", "text-generation")
+    assert front["model-index"][0]["results"][0]["metrics"][0]["value"] == measured["tuned"]["perplexity"]
+    assert f"| perplexity | {measured['base']['perplexity']:.3f}" in text
+    assert "24 to train, 3 to validation, 3 to test" in text and "Licence of the data: none was named" in text
+
+
+def test_the_card_shows_no_line_of_the_data_and_no_folder_of_this_machine(merged, run, sums):  # noqa: F811
+    card = (merged / "README.md").read_text("utf-8")
+    assert [
+        text for example in read_examples(sums) for text in (example.question, example.answer) if text in card
+    ] == []
+    assert str(run.parent) not in card and str(sums.parent) not in card
+
+
+def test_the_card_names_version_and_licence_of_an_exported_data_set(copy, tmp_path):
+    from trainer.release import card
+
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "README.md").write_text("---\npretty_name: x\nlicense: CC-BY-4.0\n---\n\nlicense: none\n")
+    facts = json.loads((copy / "run.json").read_text())
+    manifest = {"dataset": "library", "version": 3, "fingerprint": "abc123"}
+    facts["data"] |= {"path": str(tmp_path / "export"), "manifest": manifest}
+    (copy / "run.json").write_text(json.dumps(facts))
+    text = card.write(open_run(copy), "ada/library", "bf16")
+    assert "library, version 3" in text and "`abc123`" in text and "Licence of the data: CC-BY-4.0\n" in text
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """Stands in for the client of the hub, and notes what it is asked."""
+    asked = []
+
+    class Api:
+        def create_repo(self, **options):
+            asked.append(("create_repo", options))
+
+        def upload_folder(self, *, folder_path, **options):
+            asked.append(("upload_folder", options | {"files": {file.name for file in folder_path.iterdir()}}))
+            return SimpleNamespace(commit_url="https://huggingface.co/ada/sums/commit/1")
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Api)
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: "hf_x")
+    return asked
+
+
+def test_a_push_makes_a_private_model_and_uploads_the_checked_folder(run, tmp_path, hub, capsys):
+    assert main(["merge", str(run), "-o", str(tmp_path / "out"), "--push", "hub:ada/sums"]) == 0
+    (made, uploaded) = hub
+    assert made == ("create_repo", {"repo_id": "ada/sums", "private": True, "exist_ok": True})
+    assert {"model.safetensors", "README.md", "conformance.json"} <= uploaded[1]["files"]
+    assert "Published: https://huggingface.co/ada/sums/commit/1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("target", ["ada/sums", "hub:sums", "hub:ada/su ms"])
+def test_a_name_that_the_hub_does_not_take_is_refused_before_the_merge(target, run, tmp_path, hub):
+    assert main(["merge", str(run), "-o", str(tmp_path / "out"), "--push", target]) == 1
+    assert hub == [] and not (tmp_path / "out").exists()
+
+
+def test_a_hub_that_cannot_be_reached_leaves_the_model_and_says_how_to_put_it_there(
+    run, tmp_path, hub, capsys, monkeypatch
+):
+    def fail(self, **options):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", fail)
+    folder = tmp_path / "out"
+    assert main(["merge", str(run), "-o", str(folder), "--push", "hub:ada/sums"]) == 1
+    assert f"put it there with: hf upload ada/sums {folder}" in capsys.readouterr().err
+    assert (folder / "model.safetensors").is_file()
 
 
 def test_a_record_that_cannot_be_read_is_refused(tmp_path):

@@ -53,6 +53,7 @@ It is checked before the folder has its name: that the base is the one it was tr
 held-out lines are those of base and adapter, and that its tokenizer asks with the token ids of the training.
 
   python -m trainer merge runs/library -o models/library
+  python -m trainer merge runs/library -o models/library --push hub:ada/library
   python -m trainer merge runs/library -o models/library --check
 """
 
@@ -123,6 +124,8 @@ def make_parser() -> argparse.ArgumentParser:
     merge.add_argument("-o", "--output", metavar="FOLDER", type=Path, required=True, help="the folder to make")
     merge.add_argument("--dtype", choices=("bf16", "fp32"), default="bf16", help="of the weights (default: bf16)")
     merge.add_argument("--base", metavar="BASE", help="where the base of the run is now, if it was moved")
+    merge.add_argument("--push", metavar="hub:OWNER/NAME", help="upload it to the Hugging Face hub, private if new")
+    merge.add_argument("--public", action="store_true", help="with --push: let everybody see it")
     merge.add_argument("--check", action="store_true", help="make nothing: check FOLDER, merged before, against RUN")
     commands.add_parser(
         "base",

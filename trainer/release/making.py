@@ -5,15 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainer import UserError
+from trainer.dataset import Renderer
 from trainer.finished import Finished
 
 
-def make(run: Finished, output: Path, *, dtype: str, base: str | None) -> list[str]:
-    """Make the release of a run in `output`, and return what was done, in sentences. Raises UserError."""
+def make(run: Finished, output: Path, *, dtype: str, base: str | None, push: str | None, public: bool) -> list[str]:
+    """Make the release of a run in `output`, and return what was done, in sentences.
+
+    What can be refused without work is refused first. Raises UserError.
+    """
+    from trainer.release import card, publishing
     from trainer.release.merge import merge
 
-    merged = merge(run, output, dtype=dtype, base=base)
-    return [*merged.lines, f"The model is in {output}/."]
+    name = publishing.checked(push) if push else None
+
+    def describe(folder: Path, renderer: Renderer) -> list[str]:
+        (folder / card.FILE).write_text(card.write(run, name or output.name, dtype), "utf-8")
+        return []
+
+    merged = merge(run, output, dtype=dtype, base=base, extras=[describe])
+    said = [*merged.lines, f"The model is in {output}/, described in {card.FILE}."]
+    if name:
+        said.append(f"Published: {publishing.push(output, name, is_public=public)}")
+    return said
 
 
 def check(run: Finished, folder: Path) -> list[str]:
@@ -23,7 +37,6 @@ def check(run: Finished, folder: Path) -> list[str]:
     """
     from transformers import AutoTokenizer
 
-    from trainer.dataset import Renderer
     from trainer.release import conformance
 
     if not (folder / "tokenizer.json").is_file():
