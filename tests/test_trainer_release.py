@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from trainer_bases import FAMILIES
-from trainer_fixtures import make_base, sums, tiny_base  # noqa: F401
+from trainer_fixtures import make_tokenizer, sums, tiny_base  # noqa: F401
 
 from trainer import UserError
 from trainer.__main__ import main
-from trainer.dataset import Renderer, read_examples
+from trainer.dataset import Example, Renderer, read_examples
 from trainer.finished import open_run
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -180,17 +180,138 @@ def test_a_template_that_was_changed_after_the_merge_is_found(file, old, new, se
 def test_system_messages_reach_the_model_as_trained_whatever_the_family_of_the_tokenizer(family, tmp_path, monkeypatch):
     from transformers import AutoTokenizer
 
-    from trainer.release import conformance, merge
+    from trainer.release import conformance, merge, modelfile
 
     monkeypatch.setenv("CURATOR_HOME", str(tmp_path / "home"))
     renderer = Renderer(AutoTokenizer.from_pretrained(FAMILIES[family](tmp_path / "base")))
     merge.save_tokenizer(renderer, tmp_path / "out")
+    if family != "unigram":
+        (tmp_path / "out" / "Modelfile").write_text(modelfile.of(".", renderer, []), "utf-8")
     (tmp_path / "out" / "generation_config.json").write_text(json.dumps({"eos_token_id": [renderer.end_token]}))
     report = conformance.check(renderer, tmp_path / "out", [])
-    assert report.lines() == [
-        f"Conformance: 20 of 20 prompts have the token ids of the training in the {way}."
-        for way in ("saved tokenizer", "served prompt")
-    ]
+    assert report.holds and list(report.equal)[:2] == ["saved tokenizer", "served prompt"]
+    assert set(report.equal.values()) == {20} and ("Modelfile" in report.equal) == (family != "unigram")
+
+
+CHAT = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "How long?"},
+    {"role": "assistant", "content": "Three weeks."},
+    {"role": "user", "content": 'And "then"?'},
+]
+
+
+def test_a_modelfile_asks_with_the_text_of_the_training(tmp_path):
+    from trainer.release import modelfile
+
+    renderer = Renderer(make_tokenizer())
+    file = tmp_path / "Modelfile"
+    file.write_text(modelfile.of("./sums.gguf", renderer, [Example(CHAT, "line 1")]), "utf-8")
+    asked = renderer.tokenizer.apply_chat_template(CHAT, tokenize=False, add_generation_prompt=True)
+    assert modelfile.read(file).frame.render(CHAT) == asked
+    assert file.read_text("utf-8").startswith("FROM ./sums.gguf\nTEMPLATE ")
+    assert file.read_text("utf-8").endswith('PARAMETER stop "<|im_end|>"\nSYSTEM """Be brief."""\n')
+
+
+def test_line_ends_of_the_chat_are_quoted_in_the_modelfile():
+    # Go 1.27 renders such templates as the frame does, on 20 chats of each of six families of tokenizers.
+    from trainer.release import modelfile
+
+    frame = modelfile.find_frame(Renderer(make_tokenizer()))
+    assert modelfile.template_of(frame).splitlines()[1] == (
+        r'{{- if eq .Role "system" }}{{ "<|im_start|>system\n" }}{{ .Content }}{{ "<|im_end|>\n<|im_start|>user\n" }}'
+    )
+
+
+def test_a_start_token_that_the_tokenizer_adds_is_not_in_the_modelfile(tmp_path):
+    from transformers import AutoTokenizer
+
+    from trainer.release import modelfile
+
+    renderer = Renderer(AutoTokenizer.from_pretrained(FAMILIES["unigram"](tmp_path / "base")))
+    assert modelfile.find_frame(renderer).first == "<s>[INST] "
+    assert '{{ if eq $i 0 }}{{ "[INST] " }}{{ end }}' in modelfile.of(".", renderer, [])
+
+
+def test_a_modelfile_that_can_only_ask_otherwise_is_refused(tmp_path):
+    # This tokenizer puts a space before a text, but not after a start token that is written out.
+    from transformers import AutoTokenizer
+
+    from trainer.release import conformance, merge, modelfile
+
+    renderer = Renderer(AutoTokenizer.from_pretrained(FAMILIES["unigram"](tmp_path / "base")))
+    merge.save_tokenizer(renderer, tmp_path / "out")
+    (tmp_path / "out" / "Modelfile").write_text(modelfile.of(".", renderer, []), "utf-8")
+    (tmp_path / "out" / "generation_config.json").write_text(json.dumps({"eos_token_id": [renderer.end_token]}))
+    with pytest.raises(UserError, match="Only the Modelfile is amiss: leave --ollama out"):
+        conformance.demand(conformance.check(renderer, tmp_path / "out", []))
+
+
+def test_a_template_that_writes_each_turn_otherwise_has_no_modelfile():
+    from trainer.release import modelfile
+
+    counting = "{% for m in messages %}{{ loop.index }}{{ m['content'] }}<|im_end|>{% endfor %}"
+    with pytest.raises(UserError, match="is not made of the same pieces for each turn"):
+        modelfile.find_frame(Renderer(make_tokenizer(chat_template=counting)))
+
+
+CONVERTER = """#!/usr/bin/env python3
+import pathlib, sys
+model, _, output, _, kind = sys.argv[1:]
+assert pathlib.Path(model, "model.safetensors").is_file() and kind in ("bf16", "f32")
+pathlib.Path(output).write_bytes({content})
+"""
+
+
+def converter(folder, content="b'GGUF' + bytes(20)"):
+    """Stands in for llama.cpp's converter."""
+    folder.mkdir()
+    (folder / "convert_hf_to_gguf.py").write_text(CONVERTER.replace("{content}", content))
+    (folder / "convert_hf_to_gguf.py").chmod(0o755)
+    return folder
+
+
+def test_gguf_and_modelfile_lie_in_the_folder_and_name_each_other(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", str(converter(tmp_path / "llama.cpp")), prepend=":")
+    assert main(["merge", str(run), "-o", str(tmp_path / "sums"), "--gguf", "--ollama"]) == 0
+    assert (tmp_path / "sums" / "sums.gguf").read_bytes()[:4] == b"GGUF"
+    assert (tmp_path / "sums" / "Modelfile").read_text().startswith("FROM ./sums.gguf\n")
+    assert "20 of 20 prompts have the token ids of the training in the Modelfile." in capsys.readouterr().out
+
+
+def test_a_modelfile_that_was_edited_is_found(run, tmp_path, capsys):
+    folder = tmp_path / "sums"
+    assert main(["merge", str(run), "-o", str(folder), "--ollama"]) == 0
+    file = folder / "Modelfile"
+    written = file.read_text()
+    file.write_text(written.replace("assistant\\n", "assistant"))
+    assert main(["merge", str(run), "-o", str(folder), "--check"]) == 1
+    assert "0 of 20 prompts have the token ids of the training in the Modelfile." in capsys.readouterr().err
+    file.write_text(written.replace(".Role", ".role"))
+    assert main(["merge", str(run), "-o", str(folder), "--check"]) == 1
+    assert "was written by somebody else" in capsys.readouterr().err
+
+
+def test_without_a_converter_one_sentence_says_where_to_get_it(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["merge", str(run), "-o", str(tmp_path / "out"), "--gguf"]) == 1
+    assert "and name that folder with: --llama-cpp" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("sys.exit('BPE pre-tokenizer was not recognized')", "converter failed: BPE pre-tokenizer was not recognized"),
+        ("b'<html>'", "sums.gguf is no GGUF file"),
+    ],
+    ids=["fails", "another file"],
+)
+def test_a_converter_that_fails_is_quoted_and_leaves_nothing(content, sentence, run, tmp_path, capsys):
+    options = ["--gguf", "--llama-cpp", str(converter(tmp_path / "llama.cpp", content))]
+    assert main(["merge", str(run), "-o", str(tmp_path / "sums"), *options]) == 1
+    assert sentence in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["llama.cpp"]
 
 
 def test_the_card_has_the_front_matter_of_the_hub_and_base_beside_tuned(merged, run):

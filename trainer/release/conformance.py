@@ -14,6 +14,7 @@ from typing import Any
 
 from trainer import UserError, tokenizer
 from trainer.dataset import Example, Messages, Renderer
+from trainer.release import modelfile
 from trainer.tokenizer import read_json
 
 PROMPTS = 20
@@ -98,8 +99,8 @@ def shapes(question: str, earlier: str) -> list[Messages]:
 def check(trained: Renderer, folder: Path, examples: Iterable[Example]) -> Report:
     """Return how the model in a folder is asked, compared with the renderer of its training.
 
-    Two ways: transformers' tokenizer of the folder, as transformers serve takes it, and the folder's files as
-    other servers read them.
+    Three ways: transformers' tokenizer of the folder, as transformers serve takes it; the folder's files as
+    other servers read them; and the Modelfile, where there is one.
     """
     from transformers import AutoTokenizer
 
@@ -118,6 +119,15 @@ def check(trained: Renderer, folder: Path, examples: Iterable[Example]) -> Repor
 
     ways["served prompt"] = by_files
     stops = {"generation_config.json": trained.end_token in end_tokens(folder)}
+    if (folder / modelfile.FILE).is_file():
+        written = modelfile.read(folder / modelfile.FILE)
+
+        def by_ollama(messages: Messages) -> list[int]:
+            # Its runner lets the tokenizer add what it adds on its own, so the template must not.
+            return list(saved(written.frame.render(messages), add_special_tokens=True)["input_ids"])
+
+        ways["Modelfile"] = by_ollama
+        stops[modelfile.FILE] = trained.backend.id_to_token(trained.end_token) in written.stops
     return compare(trained, ways, prompts_of(examples), stops)
 
 
@@ -163,12 +173,9 @@ def end_tokens(folder: Path) -> set[Any]:
 
 def demand(report: Report) -> None:
     """Raise UserError where a report does not hold."""
-    if not report.holds:
-        raise UserError(
-            "\n".join(
-                [
-                    "The model would not be asked as it was trained, and so would answer worse than it can.",
-                    *report.lines(),
-                ]
-            )
-        )
+    if report.holds:
+        return
+    told = ["The model would not be asked as it was trained, and so would answer worse than it can.", *report.lines()]
+    if {each.way for each in report.differences} == {"Modelfile"} and all(report.stops.values()):
+        told.append("Only the Modelfile is amiss: leave --ollama out, and serve with: python -m trainer serve")
+    raise UserError("\n".join(told))

@@ -87,22 +87,26 @@ class Merged:
     lines: list[str]
 
 
-Extra = Callable[[Path, Renderer], list[str]]
-
-
 def merge(
-    run: Finished, output: Path, *, dtype: str = "bf16", base: str | None = None, extras: Sequence[Extra] = ()
+    run: Finished,
+    output: Path,
+    complete: Callable[[Path], list[str]],
+    *,
+    dtype: str = "bf16",
+    base: str | None = None,
+    copies: int = 1,
 ) -> Merged:
     """Put what a run learnt into its base, in `output`, which is there whole or not at all.
 
-    `extras` write more into the folder before it is checked, and say what they did. Raises UserError
+    `complete` writes more into the folder before it is checked, and says what it did; with it the weights
+    are on the disk so many times. Raises UserError
     where the base is another, where anything was lost, or where the folder cannot be written.
     """
     transformers.utils.logging.disable_progress_bar()
     precision = PRECISIONS[dtype]
     check_output(output)
     examples = run.held_out(conformance.PROMPTS)
-    renderer = Renderer(AutoTokenizer.from_pretrained(run.result, local_files_only=True, trust_remote_code=False))
+    renderer = renderer_of(run)
     rows = [renderer.render(example) for example in examples[:ROWS]]
     if not rows:
         raise UserError(
@@ -112,13 +116,12 @@ def merge(
     model, reference, learnt, adapted = load_tuned(run, base, precision, rows)
     said = [f"{adapted} matrices of {run.base['name']} hold the adapter now, in {dtype}." if adapted else
             f"All weights of {run.base['name']} were trained; they are kept in {dtype}."]  # fmt: skip
-    with staged(output, model.num_parameters() * precision.bytes) as folder:
+    with staged(output, copies * model.num_parameters() * precision.bytes) as folder:
         settle(model, renderer)
         model.save_pretrained(folder)
         save_tokenizer(renderer, folder)
         del model
-        for extra in extras:
-            said += extra(folder, renderer)
+        said += complete(folder)
         comparison = compare(reference, read_back(folder, precision, rows), learnt)
         demand(comparison, precision, dtype)
         report = conformance.check(renderer, folder, examples)
@@ -129,6 +132,11 @@ def merge(
             folder / FILE, facts | {"compared": asdict(comparison), "software": software_versions(), "made": now()}
         )
     return Merged(output, comparison, report, [*said, comparison.line(precision), *report.lines()])
+
+
+def renderer_of(run: Finished) -> Renderer:
+    """Return what wrote the prompts of a run, from the tokenizer that it saved."""
+    return Renderer(AutoTokenizer.from_pretrained(run.result, local_files_only=True, trust_remote_code=False))
 
 
 def check_output(folder: Path) -> None:
