@@ -32,7 +32,7 @@ TRAINER = (
     ("dataset", "model", "base", "record", "checkpoints", "tokenizer", "architecture", "memory", "finished"),
     ("plan",),
     ("run", "find_rate", "training", "watch", "preference", "evaluate", "sample", "embed"),
-    ("release",),
+    ("release", "chat", "serve"),
     ("__main__",),
 )
 # Each takes from a tenth of a second to ten seconds to import.

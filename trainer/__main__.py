@@ -130,6 +130,25 @@ def make_parser() -> argparse.ArgumentParser:
     merge.add_argument("--push", metavar="hub:OWNER/NAME", help="upload it to the Hugging Face hub, private if new")
     merge.add_argument("--public", action="store_true", help="with --push: let everybody see it")
     merge.add_argument("--check", action="store_true", help="make nothing: check FOLDER, merged before, against RUN")
+    chat = commands.add_parser(
+        "chat",
+        help="talk with a trained model in the terminal",
+        description="Talk with the model of a run, or with a merged one. Lines are read from standard input, so "
+        "questions can be piped in; /reset forgets the conversation, /system TEXT sets the system message, /quit ends.",
+    )
+    chat.add_argument("folder", metavar="RUN", type=Path, help="the folder of the run, or of a merged model")
+    chat.add_argument("--system", metavar="TEXT", help="the system message")
+    chat.add_argument("--temperature", type=float, default=0.0, help="0 takes the likeliest token each time (default)")
+    chat.add_argument("--max-new-tokens", type=batch_size, metavar="N", help="of one answer (default: twice the run's)")
+    chat.add_argument("--seed", type=int, default=1, help="of sampling (default: 1)")
+    serve = commands.add_parser(
+        "serve",
+        help="serve a trained model on this machine, as OpenAI's API",
+        description="Serve the model of a run, or a merged one, on loopback by transformers serve: "
+        "POST /v1/chat/completions. The command for vLLM is printed too.",
+    )
+    serve.add_argument("folder", metavar="RUN", type=Path, help="the folder of the run, or of a merged model")
+    serve.add_argument("--port", type=batch_size, metavar="PORT", default=8000, help="to listen on (default: 8000)")
     commands.add_parser(
         "base",
         help="make the built-in base if it is not there yet, and print its folder",
@@ -274,6 +293,22 @@ def merge(arguments: dict[str, Any]) -> None:
     print("\n".join(making.make(run, folder, **arguments)))
 
 
+def chat(arguments: dict[str, Any]) -> None:
+    prepare_environment()
+    from trainer.chat import open_chat, talk
+
+    seed = arguments.pop("seed")
+    talk(open_chat(arguments.pop("folder"), **arguments), seed)
+
+
+def serve(arguments: dict[str, Any]) -> None:
+    prepare_environment()
+    from trainer.serve import serve as serve_folder
+
+    if code := serve_folder(**arguments):
+        raise UserError(f"The server ended with code {code}; what it said stands above.")
+
+
 def base(arguments: dict[str, Any]) -> None:
     prepare_environment()
     from trainer.base import ensure
@@ -298,6 +333,8 @@ COMMANDS = {
     "run": run,
     "resume": resume,
     "merge": merge,
+    "chat": chat,
+    "serve": serve,
     "base": base,
     "embed": embed,
 }
