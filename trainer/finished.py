@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer import UserError
-from trainer.dataset import Example, read_examples
+from trainer.dataset import Example, read_examples, split
 from trainer.dataset.reading import describe
 
 
@@ -61,7 +61,8 @@ class Finished:
             try:
                 path = Path(self.facts["data"]["path"])
                 if describe(path)["sha256"] == self.facts["data"]["sha256"]:
-                    examples = sorted(read_examples(path), key=lambda each: each.split == "train")
+                    shares = (self.config[name] for name in ("validation", "test", "seed"))
+                    examples = sorted(split(read_examples(path), *shares), key=lambda each: each.split == "train")
                     found |= {each.fingerprint: each for each in examples if each.fingerprint not in found}
             except UserError:
                 pass
