@@ -41,7 +41,9 @@ TOGETHER = {
     "test_packaging.py": "wheel",
     "test_readers.py": "torch",
     "test_trainer_base.py": "torch",
+    "test_trainer_chat.py": "torch",
     "test_trainer_embed.py": "torch",
+    "test_trainer_release.py": "torch",
     "test_trainer_render.py": "torch",
     "test_trainer_run.py": "torch",
 }

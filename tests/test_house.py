@@ -29,10 +29,10 @@ UPWARDS = {("curator.cli.door", "curator")}
 TRAINER = (
     ("trainer",),
     ("config", "hub", "batches", "rates", "schedules", "machine"),
-    ("dataset", "model", "base", "record", "checkpoints", "tokenizer", "architecture", "memory"),
+    ("dataset", "model", "base", "record", "checkpoints", "tokenizer", "architecture", "memory", "finished"),
     ("plan", "measures", "signals"),
     ("run", "find_rate", "training", "watch", "preference", "evaluate", "sample", "embed"),
-    ("again", "compare"),
+    ("again", "compare", "release", "chat", "serve"),
     ("__main__",),
 )
 # Each takes from a tenth of a second to ten seconds to import.

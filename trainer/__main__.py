@@ -71,6 +71,16 @@ answer word by word beside that of the first run. Reads files alone: no model is
   python -m trainer compare runs/kestrel runs/wren
 """
 
+MERGE_HELP = """\
+Put the adapter of a run into its base, in bf16 or fp32: one model of safetensors, which any program reads.
+It is checked before the folder has its name: that the base is the one it was trained on, that the logits on
+held-out lines are those of base and adapter, and that its tokenizer asks with the token ids of the training.
+
+  python -m trainer merge runs/library -o models/library
+  python -m trainer merge runs/library -o models/library --push hub:ada/library
+  python -m trainer merge runs/library -o models/library --check
+"""
+
 EMBED_HELP = """\
 Turn texts into vectors, so that texts that say the same in other words are found.
 TEXTS is JSON lines: {"id": 1, "text": "How long can I keep a book?"}. Beside the vectors a .json says
@@ -160,6 +170,41 @@ def make_parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folders of runs, the first to compare with")
     compare.add_argument("--json", action="store_true", help="print all of it as JSON")
+    merge = commands.add_parser(
+        "merge",
+        help="make one model of base and adapter, checked",
+        description=MERGE_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    merge.add_argument("run", metavar="RUN", type=Path, help="the folder of the run, such as runs/kestrel")
+    merge.add_argument("-o", "--output", metavar="FOLDER", type=Path, required=True, help="the folder to make")
+    merge.add_argument("--dtype", choices=("bf16", "fp32"), default="bf16", help="of the weights (default: bf16)")
+    merge.add_argument("--base", metavar="BASE", help="where the base of the run is now, if it was moved")
+    merge.add_argument("--ollama", action="store_true", help="write a Modelfile that asks as the training did")
+    merge.add_argument("--gguf", action="store_true", help="convert it for llama.cpp too, by llama.cpp's converter")
+    merge.add_argument("--llama-cpp", metavar="FOLDER", type=Path, help="where llama.cpp is (default: on the PATH)")
+    merge.add_argument("--push", metavar="hub:OWNER/NAME", help="upload it to the Hugging Face hub, private if new")
+    merge.add_argument("--public", action="store_true", help="with --push: let everybody see it")
+    merge.add_argument("--check", action="store_true", help="make nothing: check FOLDER, merged before, against RUN")
+    chat = commands.add_parser(
+        "chat",
+        help="talk with a trained model in the terminal",
+        description="Talk with the model of a run, or with a merged one. Lines are read from standard input, so "
+        "questions can be piped in; /reset forgets the conversation, /system TEXT sets the system message, /quit ends.",
+    )
+    chat.add_argument("folder", metavar="RUN", type=Path, help="the folder of the run, or of a merged model")
+    chat.add_argument("--system", metavar="TEXT", help="the system message")
+    chat.add_argument("--temperature", type=float, default=0.0, help="0 takes the likeliest token each time (default)")
+    chat.add_argument("--max-new-tokens", type=batch_size, metavar="N", help="of one answer (default: twice the run's)")
+    chat.add_argument("--seed", type=int, default=1, help="of sampling (default: 1)")
+    serve = commands.add_parser(
+        "serve",
+        help="serve a trained model on this machine, as OpenAI's API",
+        description="Serve the model of a run, or a merged one, on loopback by transformers serve: "
+        "POST /v1/chat/completions. The command for vLLM is printed too.",
+    )
+    serve.add_argument("folder", metavar="RUN", type=Path, help="the folder of the run, or of a merged model")
+    serve.add_argument("--port", type=batch_size, metavar="PORT", default=8000, help="to listen on (default: 8000)")
     commands.add_parser(
         "base",
         help="make the built-in base if it is not there yet, and print its folder",
@@ -327,6 +372,34 @@ def print_results(folder: Path) -> None:
     print(f"\nThe run is in {folder}/. Bring it into Curator with: flask import-run {folder}")
 
 
+def merge(arguments: dict[str, Any]) -> None:
+    prepare_environment()
+    from trainer.finished import open_run
+    from trainer.release import making
+
+    run, folder = open_run(arguments.pop("run")), arguments.pop("output")
+    if arguments.pop("check"):
+        print("\n".join(making.check(run, folder)))
+        return
+    print("\n".join(making.make(run, folder, **arguments)))
+
+
+def chat(arguments: dict[str, Any]) -> None:
+    prepare_environment()
+    from trainer.chat import open_chat, talk
+
+    seed = arguments.pop("seed")
+    talk(open_chat(arguments.pop("folder"), **arguments), seed)
+
+
+def serve(arguments: dict[str, Any]) -> None:
+    prepare_environment()
+    from trainer.serve import serve as serve_folder
+
+    if code := serve_folder(**arguments):
+        raise UserError(f"The server ended with code {code}; what it said stands above.")
+
+
 def base(arguments: dict[str, Any]) -> None:
     prepare_environment()
     from trainer.base import ensure
@@ -353,6 +426,9 @@ COMMANDS = {
     "evaluate": evaluate,
     "sample": sample,
     "compare": compare,
+    "merge": merge,
+    "chat": chat,
+    "serve": serve,
     "base": base,
     "embed": embed,
 }

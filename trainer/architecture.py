@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from dataclasses import dataclass
@@ -114,6 +115,24 @@ def read_architecture(folder: Path) -> Architecture:
     if counts is None:
         counts = count_config(config, model_type, hidden, layers, heads, vocabulary, context, tied)
     return Architecture(model_type, hidden, layers, vocabulary, context, *counts, tied, source)
+
+
+def digest_weights(folder: Path) -> str | None:
+    """Return a sha256 that other weights of the same shapes do not share, in milliseconds; None where there are none.
+
+    It is of the header and of 256 places of each file: training changes almost every number.
+    """
+    digest = hashlib.sha256()
+    files = sorted(folder.glob("*.safetensors"))
+    for file in files:
+        size = file.stat().st_size
+        with file.open("rb") as opened:
+            header = opened.read(min(size, 8 + int.from_bytes(opened.read(8), "little")))
+            digest.update(size.to_bytes(8) + header)
+            for place in range(256):
+                opened.seek(len(header) + (size - len(header)) * place // 256)
+                digest.update(opened.read(1024))
+    return digest.hexdigest() if files else None
 
 
 def pick(config: dict[str, Any], names: tuple[str, ...], *default: Any) -> Any:

@@ -13,7 +13,7 @@ from bitsandbytes.nn import Linear4bit
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from trainer import UserError, base
+from trainer import UserError, architecture, base
 from trainer.config import FilledConfig, RunConfig
 from trainer.hub import hub_answers
 
@@ -155,11 +155,16 @@ def quantisation(name: str, device: Device) -> BitsAndBytesConfig | None:
 
 
 def identify(name: str, source: str, settings: Any) -> dict[str, Any]:
-    """Return name, revision and sha256 of the configuration of a base, as the record keeps it."""
+    """Return name, revision and sha256 of configuration and weights of a base, as the record keeps it."""
+    revision = getattr(settings, "_commit_hash", None)
+    folder: Any = source
+    if not Path(source).is_dir():
+        folder = Path(str(huggingface_hub.try_to_load_from_cache(name, "config.json", revision=revision))).parent
     identity = {
         "name": name,
-        "revision": getattr(settings, "_commit_hash", None) or (Path(source).name if name == "builtin" else None),
+        "revision": revision or (Path(source).name if name == "builtin" else None),
         "config_sha256": base.sha256(settings.to_json_string()),
+        "weights_sha256": architecture.digest_weights(Path(folder)),
     }
     return identity | ({"note": base.NOTE} if name == "builtin" else {})
 

@@ -1,0 +1,89 @@
+"""A run as others use it once it is trained: its record, what it learnt, and prompts to try it on. Knows no torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainer import UserError
+from trainer.dataset import Example, read_examples, split
+from trainer.dataset.reading import describe
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The folder of a run that has a result, and its record."""
+
+    folder: Path
+    facts: dict[str, Any]
+
+    @property
+    def result(self) -> Path:
+        """The folder with what was learnt: an adapter, or a whole model where all weights were trained."""
+        return self.folder / ("adapter" if self.is_adapter else "model")
+
+    @property
+    def is_adapter(self) -> bool:
+        return bool(self.config["adapter"] != "none")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        config: dict[str, Any] = self.facts["config"]["resolved"]
+        return config
+
+    @property
+    def base(self) -> dict[str, Any]:
+        base: dict[str, Any] = self.facts["base"]
+        return base
+
+    def evaluation(self) -> dict[str, Any]:
+        """Return what was measured; nothing where the run did not come so far."""
+        file = self.folder / "evaluation.json"
+        found: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+        return found
+
+    def held_out(self, most: int) -> list[Example]:
+        """Return lines that were not trained, as far as there are any, else others of the data: at most so many.
+
+        The answered test prompts lie in the run's own folder; its data may be gone since, or changed.
+        """
+        file = self.folder / "samples.jsonl"
+        lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.is_file() else []
+        found = {
+            line["fingerprint"]: Example(
+                [*line["messages"], {"role": "assistant", "content": line["reference"]}], file.name, "test"
+            )
+            for line in lines
+        }
+        if len(found) < most:
+            try:
+                path = Path(self.facts["data"]["path"])
+                if describe(path)["sha256"] == self.facts["data"]["sha256"]:
+                    shares = (self.config[name] for name in ("validation", "test", "seed"))
+                    examples = sorted(split(read_examples(path), *shares), key=lambda each: each.split == "train")
+                    found |= {each.fingerprint: each for each in examples if each.fingerprint not in found}
+            except UserError:
+                pass
+        return list(found.values())[:most]
+
+
+def open_run(folder: Path) -> Finished:
+    """Return the run in a folder. Raises UserError where there is none, or where it has learnt nothing yet."""
+    file = folder / "run.json"
+    try:
+        facts = json.loads(file.read_text("utf-8"))
+        run = Finished(folder, facts)
+        state, result = facts["state"], run.result
+        assert facts["base"]["name"]
+    except FileNotFoundError:
+        raise UserError(f"{folder} is no run: it holds no run.json. Start one with: python -m trainer run") from None
+    except (OSError, ValueError, TypeError, KeyError, AssertionError) as error:
+        raise UserError(f"{file} cannot be read: {error}.") from None
+    if not list(result.glob("*.safetensors")):
+        raise UserError(
+            f"{folder} is {state} and has no result: {result}/ holds no weights. "
+            f"Let it come to its end with: python -m trainer resume {folder}"
+        )
+    return run
