@@ -19,6 +19,7 @@ from curator.models import Line, Loss, Pair, Run, Sample, Version, VersionLine, 
 # Name in evaluation.json, what to call it, which is better.
 MEASURES = (
     ("perplexity", "Perplexity", "lower"),
+    ("preferred", "Prefers the better answer", "higher"),
     ("rougeL", "ROUGE-L", "higher"),
     ("rouge1", "ROUGE-1", "higher"),
     ("rouge2", "ROUGE-2", "higher"),

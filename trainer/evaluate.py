@@ -18,6 +18,7 @@ from trainer.sample import Answer, answering
 TOKENS_AT_ONCE = 4096
 MEASURES = {
     "perplexity": "Perplexity",
+    "preferred": "Prefers better",
     "rouge1": "ROUGE-1",
     "rouge2": "ROUGE-2",
     "rougeL": "ROUGE-L",
@@ -95,20 +96,31 @@ def evaluate(
     losses: Mapping[str, Sequence[LineLoss]],
     prompts: Sequence[Example],
     answers: Mapping[str, Sequence[Answer]],
+    rejected: Mapping[str, Sequence[LineLoss]] | None = None,
 ) -> dict[str, Any]:
     """Return the content of evaluation.json: the measures of base and tuned on the test lines.
 
-    Perplexity is that of all `n` test lines; the other measures are of the `answered` prompts.
+    Perplexity is that of all `n` test lines; of those that came with a `rejected` answer, `preferred` is the share
+    whose own answer is the likelier. The other measures are of the `answered` prompts.
     """
     references = [prompt.answer for prompt in prompts]
     measures: dict[str, dict[str, float]] = {}
     tested = [place for place, line in enumerate(lines) if line.example.split == "test"]
     for name, found in losses.items():
         measures[name] = {"perplexity": perplexity([found[place] for place in tested])} if tested else {}
+        if rejected and rejected[name]:
+            measures[name]["preferred"] = preferred(
+                [found[place] for place in tested if lines[place].rejected], rejected[name]
+            )
         if prompts:
             measures[name] |= score_answers(answers[name], references)
         measures[name] = {measure: round(value, 4) for measure, value in measures[name].items()}
     return {"test": measures, "n": len(tested), "answered": len(prompts)}
+
+
+def preferred(better: Sequence[LineLoss], worse: Sequence[LineLoss]) -> float:
+    """Return the share of pairs of answers of which the better one is likelier as a whole."""
+    return mean(a.loss * a.tokens < b.loss * b.tokens for a, b in zip(better, worse, strict=True))
 
 
 def score_answers(answers: Sequence[Answer], references: Sequence[str]) -> dict[str, float]:
