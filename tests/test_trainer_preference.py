@@ -213,3 +213,67 @@ def test_ratings_are_learnt_from_and_the_run_comes_home(client, runner, session,
     assert runner.invoke(args=["import-run", str(out)]).exit_code == 0
     page = client.get("/runs/2").text
     assert "Rewards" in page and "Prefers the better answer" in page
+
+
+@pytest.mark.parametrize("method", ["dpo", "kto"])
+def test_the_loss_of_a_step_is_that_of_trl(method, tiny_base, tmp_path):  # noqa: F811
+    import datasets
+    import torch
+    import trl
+
+    from trainer.config import FilledConfig, make_config
+    from trainer.dataset import Renderer, read_line
+    from trainer.model import add_adapter, load_base
+    from trainer.preference import PreferenceTrainer
+
+    asked = make_config({"base": str(tiny_base), "quantisation": "none", "precision": "fp32", "method": method})
+    filled = {"epochs": 1.0, "learning_rate": 1e-4, "rank": 8, "alpha": 16, "max_tokens": 64, "max_new_tokens": 4}
+    config = FilledConfig(**{**vars(asked), **filled, "threads": 1})
+    base = load_base(config)
+    rows = [
+        {"prompt": q, "chosen": a, "rejected": wrong(a), "completion": a if n % 2 else wrong(a), "label": n % 2 == 1}
+        for n, (q, a) in enumerate(SUMS[:4])
+    ]
+    lines, _ = Renderer(base.tokenizer).render_all([read_line(json.dumps(row), "", "train", method) for row in rows])
+    model = add_adapter(base.model, config)
+    ours = PreferenceTrainer(base, model, lines, [[0, 1, 2, 3]], config, tmp_path, tokens_at_once=4096)
+    ours.ask_base([answer for line in lines for answer in line.answers])
+    torch.manual_seed(0)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.3)
+    total, _ = ours.work_through(model, [0, 1, 2, 3])
+
+    names = {"dpo": ("prompt", "chosen", "rejected"), "kto": ("prompt", "completion", "label")}[method]
+    config_of, trainer_of = (getattr(trl, method.upper() + kind) for kind in ("Config", "Trainer"))
+    arguments = config_of(str(tmp_path), use_cpu=True, bf16=False, report_to="none", beta=0.1)
+    data = datasets.Dataset.from_list([{name: row[name] for name in names} for row in rows])
+    theirs = trainer_of(model, args=arguments, train_dataset=data, processing_class=base.tokenizer)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_B.ref" in name:
+                weight.zero_()  # what TRL measures against is the base too
+
+    def split(line, other=None):
+        head = line.labels.count(-100)
+        tail = (other or line).input_ids[(other or line).labels.count(-100) :]
+        return line.input_ids[:head], tail
+
+    if method == "dpo":
+        batch = [
+            {"prompt_ids": split(line)[0], "chosen_ids": split(line)[1], "rejected_ids": split(line.rejected)[1]}
+            for line in lines
+        ]
+    else:
+        batch = [
+            {
+                "prompt_ids": split(line)[0],
+                "completion_ids": split(line)[1],
+                "KL_completion_ids": split(line, other)[1],
+                "label": line.example.good,
+            }
+            for line, other in zip(lines, [lines[-1], *lines[:-1]], strict=True)
+        ]
+    expected = theirs.compute_loss(theirs.model, theirs.data_collator(batch))
+    assert abs(total.item() - {"dpo": 0.693147, "kto": 0.5}[method]) > 0.01  # of an adapter that changes nothing
+    assert total.item() == pytest.approx(expected.item(), rel=1e-4)
