@@ -26,12 +26,25 @@ FONT = "system-ui, sans-serif"
 def loss_curve(metrics: Sequence[Mapping[str, Any]], title: str) -> Markup:
     """Draw training loss, and evaluation loss where there is any, over the steps of a run.
 
-    `metrics` are the objects of metrics.jsonl: "step" and "loss" or "eval_loss", in nats per token.
-    Empty markup where there are fewer than two points.
+    `metrics` are the objects of metrics.jsonl: "step" and "loss" or "eval_loss", in nats per token, or of
+    preferences in nats per row. Empty markup where there are fewer than two points.
     """
-    names = {"loss": "training", "eval_loss": "validation"}
+    unit = "row" if any("rewards/chosen" in row or "rewards/rejected" in row for row in metrics) else "token"
+    return step_lines(metrics, {"loss": "training", "eval_loss": "validation"}, title, f"loss, nats per {unit}")
+
+
+def reward_curve(metrics: Sequence[Mapping[str, Any]], title: str) -> Markup:
+    """Draw the rewards of better and worse answers over the steps of a run that learnt from preferences.
+
+    A reward is by how much an answer became likelier than the base has it, times beta. Empty markup for other runs.
+    """
+    return step_lines(metrics, {"rewards/chosen": "better answers", "rewards/rejected": "worse"}, title, "reward")
+
+
+def step_lines(metrics: Sequence[Mapping[str, Any]], names: Mapping[str, str], title: str, unit: str) -> Markup:
+    """Draw one or two numbers of metrics.jsonl over the steps; empty markup where there are fewer than two points."""
     points = [
-        {"step": row["step"], "loss": row[key], "series": series}
+        {"step": row["step"], "value": row[key], "series": series}
         for row in metrics
         for key, series in names.items()
         if isinstance(row.get(key), int | float) and abs(row[key]) < 1e6
@@ -39,7 +52,7 @@ def loss_curve(metrics: Sequence[Mapping[str, Any]], title: str) -> Markup:
     if len(points) < 2:
         return Markup("")
     series = [name for name in names.values() if any(p["series"] == name for p in points)]
-    ends = {name: [p["loss"] for p in points if p["series"] == name] for name in series}
+    ends = {name: [p["value"] for p in points if p["series"] == name] for name in series}
     spoken = "; ".join(f"{name} from {values[0]:.2f} to {values[-1]:.2f}" for name, values in ends.items())
     axis = {"titleFontWeight": "normal", "tickCount": 5}
     spec = {
@@ -50,7 +63,7 @@ def loss_curve(metrics: Sequence[Mapping[str, Any]], title: str) -> Markup:
         "encoding": {
             "x": {"field": "step", "type": "quantitative", "title": "step", "axis": axis | {"grid": False}},
             "y": {
-                "field": "loss", "type": "quantitative", "title": "loss, nats per token",
+                "field": "value", "type": "quantitative", "title": unit,
                 "scale": {"zero": False}, "axis": axis,
             },
             "color": {

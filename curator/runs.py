@@ -20,6 +20,7 @@ from curator.models import Line, Loss, Pair, Run, Sample, Version, VersionLine, 
 MEASURES = (
     ("perplexity", "Perplexity", "lower"),
     ("bits_per_byte", "Bits per byte", "lower"),
+    ("preferred", "Prefers the better answer", "higher"),
     ("rougeL", "ROUGE-L", "higher"),
     ("rouge1", "ROUGE-1", "higher"),
     ("rouge2", "ROUGE-2", "higher"),

@@ -190,16 +190,16 @@ def many_sums(tmp_path_factory):
 def test_training_ends_early_and_the_best_adapter_is_the_result(many_sums, tiny_base, tmp_path, monkeypatch, capsys):  # noqa: F811
     from safetensors.torch import load_file
 
-    from trainer import watch
+    from trainer import training
 
     heights = iter([3.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0])
-    measure = watch.line_losses
+    measure = training.line_losses
 
     def given(*args):
         height = next(heights)
         return [type(each)(height, each.tokens) for each in measure(*args)]
 
-    monkeypatch.setattr(watch, "line_losses", given)
+    monkeypatch.setattr(training, "line_losses", given)
     folder = tmp_path / "run"
     options = ["--validation", "0.4", "--patience", "3", "--keep-checkpoints", *TEN_STEPS]
     assert main(["run", str(many_sums), "--base", str(tiny_base), "-o", str(folder), *options]) == 0

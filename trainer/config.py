@@ -55,6 +55,14 @@ class RunConfig:
 
     data: str | None = option(None, "a .jsonl file or an exported folder; unset: the newest under exports/")
     base: str = option("builtin", "a folder, a Hugging Face name, or builtin: the teaching model made here")
+    method: str = option(
+        "sft",
+        "what is learnt from: sft (answers), dpo (chosen and rejected answers) or kto (answers that are good or not)",
+        one_of("sft", "dpo", "kto"),
+    )
+    beta: float = option(
+        0.1, "of dpo and kto: how closely the tuned model stays by the base; higher is closer", above(0)
+    )
     force: bool = option(False, "train with a learning rate that is known to diverge; the record says so")
     unverified: bool = option(False, "train on an export that was changed since it was written; the record says so")
     output: str | None = option(None, "the run's folder, not there yet; unset: the next free name under runs/")
@@ -184,6 +192,11 @@ def make_config(given: Mapping[str, Any], config_file: Path | None = None) -> Ru
                 "themselves, which are then kept in full: leave it out."
             )
         config = replace(config, quantisation="none")
+    if config.adapter == "none" and config.method != "sft":
+        faults.append(
+            f"--method {config.method} compares what is learnt with the base below the adapter, so --adapter none "
+            "cannot be used with it: leave it out."
+        )
     if len(faults) > 1:
         raise UserError(f"{len(faults)} options cannot be used.\n" + "\n".join(f"  {each}" for each in faults))
     if faults:
@@ -236,7 +249,7 @@ def fill_in(
     rank = config.rank or (64 if hidden_size < 512 else 16)
     found: dict[str, Any] = {
         "epochs": 12.0 if is_small else 3.0,
-        "learning_rate": rates.prior(hidden_size, weights, adapter=config.adapter != "none"),
+        "learning_rate": rates.prior(hidden_size, weights, adapter=config.adapter != "none", method=config.method),
         "rank": rank,
         "alpha": 2 * rank,
         "max_tokens": max_tokens,

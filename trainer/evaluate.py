@@ -25,6 +25,10 @@ class LineLoss:
     loss: float
     tokens: int
 
+    @property
+    def total(self) -> float:
+        return self.loss * self.tokens
+
 
 def collate(lines: Sequence[Mapping[str, list[int]]], pad: int) -> dict[str, torch.Tensor]:
     """Return a batch padded on the right. Padding is known by its length: the pad token may be the end token."""
@@ -83,10 +87,12 @@ def evaluate(
     losses: Mapping[str, Sequence[LineLoss]],
     prompts: Sequence[Example],
     answers: Mapping[str, Sequence[Answer]],
+    rejected: Mapping[str, Sequence[LineLoss]] | None = None,
 ) -> dict[str, Any]:
     """Return the content of evaluation.json: the measures of base and tuned on the test lines, and their intervals.
 
-    Perplexity and bits per byte are those of all `n` test lines; the other measures are of the `answered` prompts.
+    Perplexity and bits per byte are those of all `n` test lines; of those that came with a `rejected` answer,
+    `preferred` is the share whose own answer is the likelier. The other measures are of the `answered` prompts.
     """
     tested = [place for place, line in enumerate(lines) if line.example.split == "test"]
     facts: dict[str, measures.Facts] = {name: {} for name in losses}
@@ -96,6 +102,11 @@ def evaluate(
                 [found[place].loss for place in tested],
                 [found[place].tokens for place in tested],
                 [len(lines[place].example.answer.encode()) for place in tested],
+            )
+        if rejected and rejected[name]:
+            facts[name] |= measures.preference_facts(
+                [found[place].total for place in tested if lines[place].rejected],
+                [worse.total for worse in rejected[name]],
             )
         if prompts:
             facts[name] |= measures.answer_facts(

@@ -14,7 +14,7 @@ from typing import Any
 import transformers
 from torch.optim.lr_scheduler import LambdaLR
 
-from trainer import batches, dataset, rates
+from trainer import UserError, batches, dataset, rates
 from trainer.config import RunConfig
 from trainer.model import add_adapter
 from trainer.record import choose_folder, write_json
@@ -31,6 +31,8 @@ HEIGHT, WIDTH = 8, 64  # of the curve in a terminal, in characters
 def find(asked: RunConfig) -> tuple[Path, dict[str, Any]]:
     """Raise the rate over a short run, and keep and return the curve and the rate it suggests. Raises UserError."""
     folder = choose_folder(asked.output)
+    if asked.method != "sft":
+        raise UserError(f"find-lr is for --method sft; the rate that {asked.method} begins with is found by run.")
     path = Path(asked.data) if asked.data else dataset.newest_export()
     prepared = prepare(replace(asked, learning_rate=None, optimizer="adamw"), path)
     base, config, lines = prepared.base, prepared.config, prepared.split("train")

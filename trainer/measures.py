@@ -77,6 +77,7 @@ def chrf_of(sums: Any) -> Any:
 MEASURES: Mapping[str, Measure] = {
     "perplexity": Measure("Perplexity", "lower", perplexity_of),
     "bits_per_byte": Measure("Bits per byte", "lower", ratio),
+    "preferred": Measure("Prefers better", "higher", ratio, is_share=True),
     "rouge1": Measure("ROUGE-1", "higher", ratio),
     "rouge2": Measure("ROUGE-2", "higher", ratio),
     "rougeL": Measure("ROUGE-L", "higher", ratio),
@@ -101,6 +102,14 @@ def loss_facts(losses: Sequence[float], tokens: Sequence[int], sizes: Sequence[i
         "perplexity": np.stack([nats, np.asarray(tokens, float)], -1),
         "bits_per_byte": np.stack([nats / np.log(2), np.asarray(sizes, float)], -1),
     }
+
+
+def preference_facts(better: Sequence[float], worse: Sequence[float]) -> Facts:
+    """Return the facts of lines with two answers, from the loss of each as a whole: is the better one likelier?"""
+    import numpy as np
+
+    likelier = np.asarray(better, float) < np.asarray(worse, float)
+    return {"preferred": np.stack([likelier.astype(float), np.ones(len(likelier))], -1)}
 
 
 def answer_facts(
@@ -216,7 +225,7 @@ def table(evaluation: Mapping[str, Any]) -> Iterator[str]:
             low_high = edges.get(name, {}).get(measure)
             between = "[{:.3f}, {:.3f}]".format(*low_high) if low_high else ""
             cells.append(f"{test[name][measure]:>9.3f} {between:>16}")
-        lines = evaluation["n"] if measure in ("perplexity", "bits_per_byte") else evaluation["answered"]
+        lines = evaluation["n"] if measure in ("perplexity", "bits_per_byte", "preferred") else evaluation["answered"]
         told = {name: edges[name][measure] for name in edges if name not in test and measure in edges[name]}
         said = "".join(
             f"   {verdict(measure, change, lines)}{SINCE.get(name, f' {name}')}" for name, change in told.items()

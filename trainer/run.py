@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -20,6 +20,7 @@ from trainer.dataset import SPLITS, Rendered, Renderer
 from trainer.evaluate import LineLoss, evaluate, line_losses, loss_lines
 from trainer.machine import find_cpu, find_machine
 from trainer.model import Base, add_adapter, load_base
+from trainer.preference import PreferenceTrainer
 from trainer.record import Record, choose_folder
 from trainer.sample import Answer, generate, sample_lines
 from trainer.training import Diverged, StepTrainer, keeps_lines_apart, longest_row
@@ -42,6 +43,15 @@ class Prepared:
 
     def split(self, name: str) -> list[Rendered]:
         return [line for line in self.lines if line.example.split == name]
+
+    @property
+    def answers(self) -> list[Rendered]:
+        """The lines whose answer is one to be like: all but those that were judged as bad."""
+        return [line for line in self.lines if line.example.good]
+
+    @property
+    def tested(self) -> list[Rendered]:
+        return [line for line in self.answers if line.example.split == "test"]
 
 
 def run(asked: RunConfig) -> Record:
@@ -119,7 +129,7 @@ def prepare(asked: RunConfig, path: Path) -> Prepared:
     data = dataset.describe(path)
     if not asked.unverified:
         dataset.verify(path, data)
-    examples = dataset.split(dataset.read_examples(path), asked.validation, asked.test, asked.seed)
+    examples = dataset.split(dataset.read_examples(path, asked.method), asked.validation, asked.test, asked.seed)
     machine = find_machine(threads)
     base = load_base(asked)
     if base.device.name != machine.kind:  # a GPU that this torch cannot use
@@ -137,7 +147,7 @@ def judge_rate(config: FilledConfig, base: Base) -> None:
     """Warn of a learning rate that brings nothing; raise UserError for one that runs diverge with, unless forced."""
     if config.optimizer == "prodigy":  # it finds its own
         return
-    prior = rates.prior(base.hidden_size, base.weights, adapter=config.adapter != "none")
+    prior = rates.prior(base.hidden_size, base.weights, adapter=config.adapter != "none", method=config.method)
     judged = rates.judge(config.learning_rate, prior)
     if judged.level == "high" and not config.force:
         raise UserError(f"{judged.words} Look for one with: python -m trainer find-lr — or insist on it with --force")
@@ -165,7 +175,7 @@ def sizes(base: Base, lines: Sequence[Rendered]) -> dict[str, int]:
     return {
         "weights": base.weights,
         "hidden_size": base.hidden_size,
-        "max_tokens": dataset.find_max_tokens([len(line.input_ids) for line in lines], base.max_tokens),
+        "max_tokens": dataset.find_max_tokens([line.longest for line in lines], base.max_tokens),
         "longest_answer": max(line.answer_tokens for line in lines),
     }
 
@@ -184,6 +194,8 @@ def tell_plan(prepared: Prepared) -> None:
         if note:
             say(f"Note: {note}")
     say(f"Device: {base.device.title}, {base.device.dtype}, since {base.device.reason}.".replace("torch.", ""))
+    if config.method != "sft":
+        say(f"Method: {config.method}, beta {config.beta:g}, measured against the base below the adapter.")
     trained = "All weights" if config.adapter == "none" else f"Adapter: {config.adapter}, rank {config.rank}"
     say(
         f"{trained}, learning rate {config.learning_rate:g}, {config.epochs:g} epochs of at most "
@@ -197,8 +209,8 @@ VERBS = ("train", "validate", "test")
 def finish(prepared: Prepared, record: Record, checkpoint: Checkpoint | None) -> None:
     """Train, from a checkpoint on if there is one, keep the result, and measure base and tuned."""
     base, config = prepared.base, prepared.config
-    prompts = [line.example for line in choose(prepared.split("test"), config.samples, config.seed)]
-    found: dict[str, tuple[list[LineLoss], list[Answer]]] = {}
+    prompts = [line.example for line in choose(prepared.tested, config.samples, config.seed)]
+    found: dict[str, Measured] = {}
     if config.adapter == "none":  # what the base says is known only before its weights change
         found["base"] = measure("base", base.model, prepared, prompts)
     model = fit(prepared, record, checkpoint)
@@ -207,12 +219,13 @@ def finish(prepared: Prepared, record: Record, checkpoint: Checkpoint | None) ->
         with model.disable_adapter():  # the same model, so that nothing else differs
             found["base"] = measure("base", model, prepared, prompts)
     found["tuned"] = measure("tuned", model, prepared, prompts)
-    losses = {name: each[0] for name, each in found.items()}
-    answers = {name: each[1] for name, each in found.items()}
-    record.keep_lines("losses.jsonl", loss_lines(prepared.lines, losses))
+    losses = {name: each.losses for name, each in found.items()}
+    rejected = {name: each.rejected for name, each in found.items()}
+    answers = {name: each.answers for name, each in found.items()}
+    record.keep_lines("losses.jsonl", loss_lines(prepared.answers, losses))
     signals.write(record)
     record.keep_lines("samples.jsonl", sample_lines(prompts, answers, config))
-    record.keep("evaluation.json", evaluate(prepared.lines, losses, prompts, answers))
+    record.keep("evaluation.json", evaluate(prepared.answers, losses, prompts, answers, rejected))
     record.facts["actual"] |= {"peak_memory": peak_memory(), "disk": bytes_below(record.folder)}
     if not config.keep_checkpoints:
         checkpoints.remove_all(record.folder)
@@ -220,7 +233,7 @@ def finish(prepared: Prepared, record: Record, checkpoint: Checkpoint | None) ->
 
 def steps_of(prepared: Prepared) -> tuple[list[list[int]], list[int]]:
     """Return the steps of a run, each a list of training lines by number, and the lengths of those lines."""
-    lengths = [len(line.input_ids) for line in prepared.split("train")]
+    lengths = [line.size for line in prepared.split("train")]
     config = prepared.config
     return batches.plan_steps(
         len(lengths), epochs=config.epochs, batch_size=config.batch_size, seed=config.seed
@@ -243,9 +256,12 @@ def fit(prepared: Prepared, record: Record, checkpoint: Checkpoint | None) -> An
         "config": asdict(config),
     }
     watched = prepared.split("validation")
-    prompts = [line.example for line in choose(watched, config.progress_prompts, config.seed)]
+    prompts = [
+        line.example
+        for line in choose([line for line in watched if line.example.good], config.progress_prompts, config.seed)
+    ]
     watch = Watch(record, base, prepared.renderer, watched, prompts, config, identity, checkpoint)
-    trainer = StepTrainer(
+    trainer = (StepTrainer if config.method == "sft" else PreferenceTrainer)(
         base,
         model,
         prepared.split("train"),
@@ -295,12 +311,22 @@ def keep_result(model: Any, prepared: Prepared, record: Record) -> None:
     prepared.base.tokenizer.save_pretrained(folder)
 
 
-def measure(name: str, model: Any, prepared: Prepared, prompts: Sequence[Any]) -> tuple[list[LineLoss], list[Answer]]:
-    """Return the loss of each line, and the answer to each prompt."""
+class Measured(NamedTuple):
+    """The loss of each answer to be like, of each rejected one among the test lines, and the answer to each prompt."""
+
+    losses: list[LineLoss]
+    rejected: list[LineLoss]
+    answers: list[Answer]
+
+
+def measure(name: str, model: Any, prepared: Prepared, prompts: Sequence[Any]) -> Measured:
+    """Let a model read the lines and answer the prompts."""
     base = prepared.base
     say(f"Measuring {name}.")
-    losses = line_losses(model, prepared.lines, base.tokenizer.pad_token_id, base.device)
-    return losses, generate(model, prepared.renderer, prompts, prepared.config, base.device)
+    losses = line_losses(model, prepared.answers, base.tokenizer.pad_token_id, base.device)
+    others = [line.rejected for line in prepared.tested if line.rejected]
+    rejected = line_losses(model, others, base.tokenizer.pad_token_id, base.device)
+    return Measured(losses, rejected, generate(model, prepared.renderer, prompts, prepared.config, base.device))
 
 
 def choose(lines: Sequence[Rendered], most: int, seed: int) -> list[Rendered]:

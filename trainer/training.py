@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import math
 import os
 import random
 import sys
@@ -28,6 +29,7 @@ from trl import SFTConfig, SFTTrainer
 from trainer import UserError, batches, schedules
 from trainer.config import FilledConfig
 from trainer.dataset import IGNORED, Rendered
+from trainer.evaluate import line_losses, perplexity
 from trainer.model import Base
 
 MOST_GRADIENT = 1.0  # the norm that a longer gradient is cut to
@@ -97,9 +99,10 @@ class StepTrainer(SFTTrainer):
         activation_checkpointing: bool = False,
         callbacks: Sequence[Any] = (),
     ) -> None:
+        self.base = base
         self.lines = lines
-        self.lengths = [len(line.input_ids) for line in lines]
-        self.learnt = [trained_tokens(line) for line in lines]
+        self.lengths = [line.size for line in lines]
+        self.learnt = [sum(trained_tokens(answer) for answer in line.answers) for line in lines]
         self.steps = steps
         self.run_config = config
         self.start = start
@@ -110,6 +113,7 @@ class StepTrainer(SFTTrainer):
         self.step_lines: Sequence[int] = ()
         self.loss = float("nan")
         self.line_losses: list[tuple[int, float]] = []
+        self.measures: dict[str, float] = {}  # what else a step is known by
         super().__init__(
             model=model,
             args=arguments(base, config, len(steps), folder, activation_checkpointing),
@@ -151,7 +155,7 @@ class StepTrainer(SFTTrainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:  # transformers divides the first one after a resume by all steps before it
-            logs["loss"] = self.loss
+            logs |= {"loss": self.loss, **self.measures}
         super().log(logs, start_time)
 
     def floating_point_ops(self, inputs: Any) -> int:
@@ -183,24 +187,32 @@ class StepTrainer(SFTTrainer):
         model.train()
         if callable(getattr(self.optimizer, "train", None)):
             self.optimizer.train()  # of optimizers that learn with other weights than they answer with
-        tokens = sum(self.learnt[line] for line in step)
+        whole = self.weigh(step)
         ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
         mine = batches.share(step, self.lengths, rank, ranks) if ranks > 1 else step
         parts = batches.split_step(mine, self.lengths, self.tokens_at_once, packed=self.packed)
         total = torch.zeros((), device=self.args.device)
         found = []
         for place, part in enumerate(parts, start=1):
-            inputs = collate([self.lines[line] for line in part], self.pad, packed=self.packed)
+            inputs = self.tensors([self.lines[line] for line in part])
             moved = {name: tensor.to(self.args.device, non_blocking=True) for name, tensor in inputs.items()}
             # Processes tell each other their gradients once a step, and take the mean, where the sum is wanted.
             waits = contextlib.nullcontext() if place == len(parts) else self.accelerator.no_sync(model)
             with waits:
                 with self.compute_loss_context_manager():
-                    loss, losses = self.compute_loss(model, moved, return_outputs=True, num_items_in_batch=tokens)
+                    loss, losses = self.compute_loss(model, moved, return_outputs=True, num_items_in_batch=whole)
                 self.accelerator.backward(loss * ranks)
             total += loss.detach() * ranks
             found.append((part, losses))
         return total, found
+
+    def weigh(self, step: Sequence[int]) -> int:
+        """Return what the sum of a step's losses is divided by."""
+        return sum(self.learnt[line] for line in step)
+
+    def tensors(self, lines: Sequence[Rendered]) -> dict[str, torch.Tensor]:
+        """Return what `compute_loss` takes for a part of a step."""
+        return collate(lines, self.pad, packed=self.packed)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -209,17 +221,26 @@ class StepTrainer(SFTTrainer):
 
         With `return_outputs` also the mean loss of each line of the part, without a gradient.
         """
+        losses, owners, counts = self.token_losses(model, inputs)
+        loss = losses.sum() / (len(losses) if num_items_in_batch is None else num_items_in_batch)
+        if not return_outputs:
+            return loss
+        return loss, torch.zeros_like(counts, dtype=losses.dtype).index_add_(0, owners, losses.detach()) / counts
+
+    def token_losses(self, model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the loss of each token learnt, which line it is of, and how many each line has."""
         inputs = dict(inputs)
         kept, targets, owners, counts = (inputs.pop(name) for name in ("kept", "targets", "owners", "counts"))
         with self.gathering(kept):
             logits = model(**inputs, use_cache=False).logits
         if logits.dim() == 3:  # a model whose head cannot be reached
             logits = logits.flatten(0, 1)[kept]
-        losses = cross_entropy(logits.float(), targets, reduction="none")
-        loss = losses.sum() / (len(targets) if num_items_in_batch is None else num_items_in_batch)
-        if not return_outputs:
-            return loss
-        return loss, torch.zeros_like(counts, dtype=losses.dtype).index_add_(0, owners, losses.detach()) / counts
+        return cross_entropy(logits.float(), targets, reduction="none"), owners, counts
+
+    def validate(self, lines: Sequence[Rendered]) -> tuple[float, dict[str, float]]:
+        """Return the mean loss of lines that are not trained, and what else they are known by."""
+        losses = line_losses(self.model, lines, self.pad, self.base.device)
+        return math.log(perplexity(losses)), {}
 
     @contextlib.contextmanager
     def gathering(self, kept: torch.Tensor) -> Iterator[None]:

@@ -17,7 +17,6 @@ import transformers
 from trainer import Stopped, UserError, checkpoints, schedules
 from trainer.config import FilledConfig
 from trainer.dataset import Example, Rendered, Renderer
-from trainer.evaluate import line_losses, perplexity
 from trainer.model import Base
 from trainer.record import Record
 from trainer.sample import generate, sample_lines
@@ -133,7 +132,7 @@ class Watch(transformers.TrainerCallback):
         self.losses.append(self.trainer.loss)
         line = self.measure_step(step, logs)
         if self.validation and (step % self.evaluated_each == 0 or step == self.steps):
-            line["eval_loss"] = self.evaluate(step)
+            line |= self.evaluate(step)
             if self.is_over:
                 self.say(
                     f"Stopped early: no better validation loss than that of step {self.best_step} "
@@ -170,15 +169,15 @@ class Watch(transformers.TrainerCallback):
             "tokens_per_second": round(speed, 1),
             "seconds_left": round(left, 1),
             "peak_memory": peak_memory(),
+            **self.trainer.measures,
         }
 
-    def evaluate(self, step: int) -> float:
-        """Return the loss of the validation lines, remember whether it is the best, and slow down if it is not."""
+    def evaluate(self, step: int) -> dict[str, float]:
+        """Return the measures of the validation lines, remember whether they are the best, and slow down if not."""
         started = time.monotonic()
         with self.answering_weights():
-            losses = line_losses(self.trainer.model, self.validation, self.trainer.pad, self.base.device)
+            loss, measures = self.trainer.validate(self.validation)
             self.answer(step)
-        loss = math.log(perplexity(losses))
         if not math.isfinite(loss):  # the weights are ruined already
             good, _ = checkpoints.newest_whole(self.record.folder)
             if good:
@@ -191,7 +190,7 @@ class Watch(transformers.TrainerCallback):
             if self.config.schedule == "plateau":
                 self.trainer.slowed *= schedules.SLOWED
         self.side_seconds.append(time.monotonic() - started)
-        return round(loss, 6)
+        return {"eval_loss": round(loss, 6)} | {f"eval_{name}": value for name, value in measures.items()}
 
     def answer(self, step: int) -> None:
         """Answer the fixed prompts, to be read along; what chance brings to the next step stays as it is."""

@@ -51,6 +51,7 @@ def show(run_id: int) -> str:
         "runs/show.html",
         run=run,
         curve=charts.loss_curve(run.metrics, f"Loss of run {run.name}") if run.metrics else None,
+        rewards=charts.reward_curve(run.metrics, f"Rewards of run {run.name}"),
         comparison=runs.comparison(run),
         sides=sides if "all" in request.args else sides[:SHOWN],
         number=len(sides),

@@ -1,9 +1,10 @@
 """Exported lines in, token ids and labels out. Knows text, splits and chat templates; knows no torch."""
 
+from trainer.dataset.judging import WRITTEN_BY
+from trainer.dataset.messages import Messages, read_messages
 from trainer.dataset.reading import (
     SPLITS,
     Example,
-    Messages,
     decode,
     describe,
     export_files,
@@ -11,7 +12,7 @@ from trainer.dataset.reading import (
     newest_export,
     read,
     read_examples,
-    read_messages,
+    read_line,
     verify,
 )
 from trainer.dataset.rendering import IGNORED, Rendered, Renderer, TokenView, find_max_tokens, leave_out_long
@@ -20,6 +21,7 @@ from trainer.dataset.splitting import normalise, split
 __all__ = [
     "IGNORED",
     "SPLITS",
+    "WRITTEN_BY",
     "Example",
     "Messages",
     "Rendered",
@@ -35,6 +37,7 @@ __all__ = [
     "normalise",
     "read",
     "read_examples",
+    "read_line",
     "read_messages",
     "split",
     "verify",

@@ -10,21 +10,25 @@ from pathlib import Path
 from typing import Any
 
 from trainer import UserError
+from trainer.dataset.judging import WRITTEN_BY, read_judgement, read_pair
+from trainer.dataset.messages import Messages, read_messages
 
 SPLITS = ("train", "validation", "test")
 MOST_FAULTS = 10
-REMEDY = "Mend it, or write the file again with: flask export --jsonl"
-
-Messages = list[dict[str, str]]
 
 
 @dataclass(frozen=True)
 class Example:
-    """One line: a conversation that ends with the answer to learn."""
+    """One line: a conversation that ends with the answer to learn.
+
+    Of preferences it is the better answer of two, `rejected` being the other, or one that is good or not.
+    """
 
     messages: Messages
     place: str  # "train.jsonl line 12"
     split: str = "train"
+    rejected: str | None = None
+    good: bool = True
 
     @property
     def prompt(self) -> Messages:
@@ -114,22 +118,23 @@ def verify(path: Path, data: dict[str, Any]) -> None:
         )
 
 
-def read_examples(path: Path) -> list[Example]:
-    """Return the lines of an export, in order.
+def read_examples(path: Path, method: str = "sft") -> list[Example]:
+    """Return the lines of an export, in order, as `method` learns from them: sft, dpo or kto.
 
     Raises UserError naming file and line of each fault, up to ten of them.
     """
-    examples, faults = read(path)
+    examples, faults = read(path, method)
+    remedy = f"Mend it, or write the file again with: {WRITTEN_BY[method]}"
     if faults:
         more = len(faults) - MOST_FAULTS
         shown = faults[:MOST_FAULTS] + ([f"and {more} more lines"] if more > 0 else [])
-        raise UserError("\n  ".join([*shown, REMEDY]) if len(shown) > 1 else f"{shown[0]} {REMEDY}")
+        raise UserError("\n  ".join([*shown, remedy]) if len(shown) > 1 else f"{shown[0]} {remedy}")
     if not any(example.split == "train" for example in examples):
-        raise UserError(f"{path} has no line to train on. Write it again with: flask export --jsonl")
+        raise UserError(f"{path} has no line to train on. Write it again with: {WRITTEN_BY[method]}")
     return examples
 
 
-def read(path: Path) -> tuple[list[Example], list[str]]:
+def read(path: Path, method: str = "sft") -> tuple[list[Example], list[str]]:
     """Return the lines of an export, in order, and what is wrong with the others, each with its file and line."""
     examples: list[Example] = []
     faults: list[str] = []
@@ -137,10 +142,21 @@ def read(path: Path) -> tuple[list[Example], list[str]]:
         for number, line in lines_of(file):
             place = f"{file.name} line {number}"
             try:
-                examples.append(Example(read_messages(decode(line, number)), place, split))
+                examples.append(read_line(decode(line, number), place, split, method))
             except ValueError as fault:
                 faults.append(f"{place} {fault}")
     return examples, faults
+
+
+def read_line(line: str, place: str, split: str, method: str) -> Example:
+    """Return one line as `method` learns from it. Raises ValueError with what is wrong about it, in words."""
+    if method == "dpo":
+        messages, rejected = read_pair(line)
+        return Example(messages, place, split, rejected=rejected)
+    if method == "kto":
+        messages, good = read_judgement(line)
+        return Example(messages, place, split, good=good)
+    return Example(read_messages(line), place, split)
 
 
 def lines_of(file: Path) -> Iterator[tuple[int, bytes]]:
@@ -159,54 +175,3 @@ def decode(line: bytes, number: int) -> str:
         raise ValueError(
             f"is not UTF-8 text: byte {error.start + 1} of the line is 0x{line[error.start]:02x}."
         ) from None
-
-
-def read_messages(line: str) -> Messages:
-    """Return the conversation of one line. Raises ValueError with what is wrong about it, in words."""
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"is not JSON: {error.msg}, character {error.pos + 1}.") from None
-    except RecursionError:
-        raise ValueError("is not a pair: it is nested too deep.") from None
-    if not isinstance(record, dict):
-        raise ValueError(f"is not an object, but {type(record).__name__}.")
-    if "messages" not in record:
-        record = {"messages": messages_of(record)}
-    messages = record["messages"]
-    if not isinstance(messages, list) or not messages:
-        raise ValueError("has no list of messages.")
-    for number, message in enumerate(messages, start=1):
-        check_message(message, number)
-    roles = [message["role"] for message in messages]
-    if roles[-2:] != ["user", "assistant"]:
-        raise ValueError("does not end with a question of the user and an answer of the assistant.")
-    if "system" in roles[1:]:
-        raise ValueError("has a system message that is not the first.")
-    return [{"role": message["role"], "content": message["content"]} for message in messages]
-
-
-def messages_of(record: dict[str, Any]) -> Messages:
-    """Return the messages of a line in one of the two flat shapes."""
-    for question, answer in (("question", "answer"), ("prompt", "completion")):
-        if question in record or answer in record:
-            for name in (question, answer):
-                if name not in record:
-                    raise ValueError(f"has no {name}.")
-            turns = [("system", record["system"])] if record.get("system") else []
-            turns += [("user", record[question]), ("assistant", record[answer])]
-            return [{"role": role, "content": content} for role, content in turns]
-    found = ", ".join(list(record)[:5]) or "nothing"
-    raise ValueError(f"has no messages (nor question and answer, nor prompt and completion), but {found}.")
-
-
-def check_message(message: Any, number: int) -> None:
-    if not isinstance(message, dict) or message.get("role") not in ("system", "user", "assistant"):
-        raise ValueError(f"has no role of system, user or assistant in message {number}.")
-    content = message.get("content")
-    if not isinstance(content, str) or not content.strip():
-        raise ValueError(f"has no text in message {number}, of the {message['role']}.")
-    try:
-        content.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"holds half of a surrogate pair, which is no character, in message {number}.") from None

@@ -11,11 +11,12 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from trainer import UserError
-from trainer.dataset.reading import Example, Messages
+from trainer.dataset.messages import Messages
+from trainer.dataset.reading import Example
 
 IGNORED = -100  # the label of a token that is read but not trained, as torch's cross entropy has it
 BATCH = 1000  # lines tokenised at once, which keeps all cores busy and little in memory
@@ -122,6 +123,21 @@ class Rendered:
     example: Example
     input_ids: list[int]
     labels: list[int]
+    rejected: Rendered | None = None  # the other answer to the same prompt, where two were compared
+
+    @property
+    def answers(self) -> list[Rendered]:
+        """The line, and behind it the answer that it is better than, if there is one."""
+        return [self] if self.rejected is None else [self, self.rejected]
+
+    @property
+    def size(self) -> int:
+        """How many tokens are read to learn from it."""
+        return sum(len(each.input_ids) for each in self.answers)
+
+    @property
+    def longest(self) -> int:
+        return max(len(each.input_ids) for each in self.answers)
 
     @property
     def answer_tokens(self) -> int:
@@ -306,8 +322,8 @@ class Renderer:
 
     def control_token(self, example: Example) -> str | None:
         """Return a special token of the tokenizer that stands in the text, where it would act as one."""
-        for message in example.messages:
-            if found := self.control_tokens.search(message["content"]):
+        for text in [*(message["content"] for message in example.messages), example.rejected or ""]:
+            if found := self.control_tokens.search(text):
                 return found[0]
         return None
 
@@ -321,8 +337,27 @@ class Renderer:
                 clean.append(example)
         rendered: list[Rendered] = []
         for start in range(0, len(clean), BATCH):
-            rendered += self.render_batch(clean[start : start + BATCH])
+            rendered += self.render_judged(clean[start : start + BATCH])
         return rendered, left_out
+
+    def render_judged(self, examples: Sequence[Example]) -> list[Rendered]:
+        """Return the examples rendered, each with the answer that it is better than, if there is one."""
+        worse = [place for place, example in enumerate(examples) if example.rejected is not None]
+        rendered = self.render_batch([*examples, *(rejected_of(examples[place]) for place in worse)])
+        lines, others = rendered[: len(examples)], rendered[len(examples) :]
+        for place, other in zip(worse, others, strict=True):
+            lines[place] = replace(lines[place], rejected=other)
+        return lines
+
+
+def rejected_of(example: Example) -> Example:
+    """Return the same prompt with the answer that was rejected."""
+    return replace(
+        example,
+        messages=[*example.prompt, {"role": "assistant", "content": example.rejected or ""}],
+        rejected=None,
+        good=False,
+    )
 
 
 def find_max_tokens(lengths: Iterable[int], model_limit: int) -> int:
@@ -336,11 +371,11 @@ def find_max_tokens(lengths: Iterable[int], model_limit: int) -> int:
 
 def leave_out_long(rendered: list[Rendered], max_tokens: int) -> tuple[list[Rendered], list[str]]:
     """Return the lines of at most `max_tokens`, and the others in words."""
-    kept = [each for each in rendered if len(each.input_ids) <= max_tokens]
+    kept = [each for each in rendered if each.longest <= max_tokens]
     left_out = [
-        f"{each.example.place} has {len(each.input_ids)} tokens, more than {max_tokens}"
+        f"{each.example.place} has {each.longest} tokens, more than {max_tokens}"
         for each in rendered
-        if len(each.input_ids) > max_tokens
+        if each.longest > max_tokens
     ]
     if not any(each.example.split == "train" for each in kept):
         raise UserError(

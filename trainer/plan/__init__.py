@@ -107,6 +107,7 @@ class Plan:
                 f"{self.what_is_trained()}, {predicted.steps:,} steps of "
                 f"{config.batch_size} lines, {config.epochs:g} epochs, lines of at most {config.max_tokens:,} tokens",
             ),
+            ("Method", METHODS[config.method].format(beta=config.beta)),
             ("Rate", f"{config.learning_rate:g}; what suits a base of this size is {self.prior:g}"),
             ("Machine", f"{self.machine.title}, {self.machine.dtype}: {in_words(self.machine.free)} of memory free"),
             ("Memory", f"{in_words(predicted.memory.total)} at the peak: {named}"),
@@ -151,6 +152,11 @@ class Plan:
         }
 
 
+METHODS = {
+    "sft": "sft: the answers are learnt",
+    "dpo": "dpo with beta {beta:g}: chosen answers become likelier than rejected ones, measured against the base",
+    "kto": "kto with beta {beta:g}: good answers become likelier and bad ones less, measured against the base",
+}
 VERBS = ("train", "validate", "test")
 PARTS = ("weights", "adapters", "activations", "logits", "fixed")
 COUNTED = {"headers": "headers of its files", "config": "sizes in its config.json"}
@@ -160,11 +166,13 @@ HEADINGS = {"stop": "Stop", "warning": "Warning", "note": "Note"}
 def make(asked: RunConfig) -> Plan:
     """Return the plan of a run. Raises UserError where there is nothing to plan: no data, no base, no tokenizer."""
     path = Path(asked.data) if asked.data else dataset.newest_export()
-    examples, faults = dataset.read(path)
+    examples, faults = dataset.read(path, asked.method)
     if not any(example.split == "train" for example in examples):
         found = f"{faults[0]} {len(faults)} such lines. " if faults else ""
-        raise UserError(f"{path} has no line to train on. {found}Write it again with: flask export --jsonl")
-    findings = [*check_export(path, asked), *check_faults(faults)]
+        raise UserError(
+            f"{path} has no line to train on. {found}Write it again with: {dataset.WRITTEN_BY[asked.method]}"
+        )
+    findings = [*check_export(path, asked), *check_faults(faults, asked.method)]
     try:
         examples = dataset.split(examples, asked.validation, asked.test, asked.seed)
     except UserError as error:
@@ -193,7 +201,7 @@ def draw(
     """Return the plan of a run on lines that were read and split. Raises UserError where no line is left."""
     machine = find_machine(asked.threads)
     rendered, forged = renderer.render_all(examples)
-    lengths = [len(line.input_ids) for line in rendered]
+    lengths = [line.longest for line in rendered]
     config = fill_in(
         asked,
         weights=sizes.weights,
@@ -204,7 +212,7 @@ def draw(
     )
     limit = min(config.max_tokens, sizes.context)
     kept, long = dataset.leave_out_long(rendered, limit)
-    prior = rates.prior(sizes.hidden_size, sizes.weights, adapter=config.adapter != "none")
+    prior = rates.prior(sizes.hidden_size, sizes.weights, adapter=config.adapter != "none", method=config.method)
     predicted = predict(config, kept, sizes, machine, asked)
     return Plan(
         data=data,

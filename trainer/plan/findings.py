@@ -44,10 +44,12 @@ def check_export(path: Path, asked: RunConfig) -> list[Finding]:
     return []
 
 
-def check_faults(faults: list[str]) -> list[Finding]:
+def check_faults(faults: list[str], method: str) -> list[Finding]:
     if not faults:
         return []
-    words = f"{len(faults):,} lines cannot be read. Mend them, or write the file again with: flask export --jsonl"
+    words = (
+        f"{len(faults):,} lines cannot be read. Mend them, or write the file again with: {dataset.WRITTEN_BY[method]}"
+    )
     return [Finding("stop", "fault", words if len(faults) > 1 else f"1 line {words[len('1 lines ') :]}", faults)]
 
 

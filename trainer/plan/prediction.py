@@ -52,7 +52,7 @@ def predict(
     """Return memory, time and disk of a run over these lines."""
     tokens_at_once, needed = part(config, kept, sizes, machine)
     by_split = {name: [line for line in kept if line.example.split == name] for name in SPLITS}
-    tokens = {name: sum(len(line.input_ids) for line in lines) for name, lines in by_split.items()}
+    tokens = {name: sum(line.size for line in lines) for name, lines in by_split.items()}
     steps = math.ceil(config.epochs * math.ceil(len(by_split["train"]) / config.batch_size))
     arithmetic = memory.flops_of_a_token(sizes, trains_all=config.adapter == "none", checkpointed=needed.checkpointed)
     called = LAYER_SECONDS[machine.kind] * sizes.layers
@@ -77,11 +77,11 @@ def predict(
 
 def part(config: FilledConfig, kept: Sequence[Rendered], sizes: Architecture, machine: Machine) -> tuple[int, Memory]:
     """Return how many tokens a step works through at once, and the memory of that."""
-    lines = [line for line in kept if len(line.input_ids) <= config.max_tokens] or kept
+    lines = [line for line in kept if line.longest <= config.max_tokens] or kept
     return memory.choose_part(
         sizes,
         config,
-        longest=max(len(line.input_ids) for line in lines),
+        longest=max(line.size for line in lines),
         trained_share=max(line.answer_tokens / len(line.input_ids) for line in lines),
         dtype=PRECISIONS.get(config.precision, machine.dtype),
         device=machine.kind,

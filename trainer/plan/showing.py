@@ -21,17 +21,17 @@ def show(asked: RunConfig, place: str) -> tuple[TokenView, Renderer]:
         raise UserError("The built-in base is not made yet. Make it, in about a minute, with: python -m trainer base")
     folder = base_folder(asked.base)
     sizes = read_architecture(folder)
-    example = read_one() if place == "-" else find_line(asked, place)
+    example = read_one(asked.method) if place == "-" else find_line(asked, place)
     renderer = make_renderer(asked.base, folder, sizes)
     if token := renderer.control_token(example):
         renderer.notes.append(f"{example.place} holds {token}, a control token of the base: it would be left out.")
     return renderer.view(example, min(asked.max_tokens or sizes.context, sizes.context)), renderer
 
 
-def read_one() -> Example:
+def read_one(method: str) -> Example:
     line = sys.stdin.buffer.readline()
     try:
-        return Example(dataset.read_messages(dataset.decode(line, 1)), "the line")
+        return dataset.read_line(dataset.decode(line, 1), "the line", "train", method)
     except ValueError as fault:
         raise UserError(f"The line on standard input {fault}") from None
 
@@ -47,7 +47,7 @@ def find_line(asked: RunConfig, place: str) -> Example:
     for at, line in dataset.lines_of(file):
         if at == int(number):
             try:
-                return Example(dataset.read_messages(dataset.decode(line, at)), f"{file.name} line {at}")
+                return dataset.read_line(dataset.decode(line, at), f"{file.name} line {at}", "train", asked.method)
             except ValueError as fault:
                 raise UserError(f"{file.name} line {at} {fault}") from None
     raise UserError(f"{file.name} has no line {number}, or it is blank.")
