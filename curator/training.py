@@ -54,7 +54,7 @@ MORE = (
     Option("alpha", "Alpha", "empty: twice the rank"),
     Option("dropout", "Dropout", "share from 0 to below 1"),
     Option("batch_size", "Lines a step", "empty: 16"),
-    Option("max_tokens", "Tokens of a line", "longer lines are left out; empty: 99.5 % fit"),
+    Option("max_tokens", "Tokens of a line", "longer lines are left out; empty: 99.5\u00a0% fit"),
     Option("schedule", "Schedule", "of the learning rate", ("", "cosine", "linear", "constant", "plateau")),
     Option("patience", "Patience", "evaluations without gain; empty: 4"),
     Option("seed", "Seed", "empty: 1"),
@@ -216,15 +216,14 @@ def came_of(folder: Path) -> str:
 def last_words(folder: Path) -> str:
     """Say why a run is not at work any more."""
     record = record_of(folder)
-    onward = "Go on with it on its page."
     if error := last_error(log_end(folder)):
         return error
     if record.get("state") == "stopped":
-        return f"Stopped after step {now(folder).step}. {onward}"
+        return f"Stopped after step {now(folder).step}, with a checkpoint to go on from."
     if record.get("state") == "failed":
         return str(record.get("error") or "It failed.")
     if record:
-        return f"Its process ended before its time, as where it was killed or memory ran out. {onward}"
+        return "Its process ended before its time, as where it was killed or memory ran out."
     return "Its process ended before it began to train. Its log may say why."
 
 

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from axe_playwright_python.base import AXE_SCRIPT
+from playwright.sync_api import expect
+from test_accessibility import faults
 
 from curator import exports, jobs, training, versions
 from curator.models import Run
@@ -116,7 +119,7 @@ def test_a_stopped_run_goes_on_where_it_was(app, client, version, trainer, sessi
     job = wait_until(lambda: (job := jobs.get(app, number)).state not in jobs.AT_WORK and job)
     assert job.state == "cancelled"
     page = client.get(place)
-    step = int(re.search(r"Stopped after step (\d+)\. Go on with it on its page\.", words(page))[1])
+    step = int(re.search(r"Stopped after step (\d+), with a checkpoint to go on from\.", words(page))[1])
     assert step < 30 and "Go on from the last checkpoint" in words(page)
     run = session.scalars(sa.select(Run)).one()
     assert run.state == "stopped"
@@ -180,3 +183,26 @@ def test_a_folder_that_the_form_did_not_offer_is_not_read(client, trainer, sessi
 
 def test_without_a_version_the_form_leads_to_one(client):
     assert "Freeze a version first" in client.get("/training/").text
+
+
+def test_a_run_is_followed_and_stopped_in_the_browser_by_keys_alone(app, version, trainer, client, page):
+    place = run_page(client, started(app, client, version, epochs="30"))
+    page.goto(place)
+    live = page.locator(".live")
+    expect(live.locator("svg")).to_be_visible()
+    step = re.search(r"Step (\d+) of 300", live.inner_text())
+    expect(live).not_to_contain_text(f"{step[0]}" if step else "Reading")
+    assert every_fault(page) == []
+    live.get_by_text("Log").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(2500)
+    expect(live.locator("pre")).to_be_visible()  # news leave open what was opened
+    live.get_by_role("button", name="Stop, and keep what is learnt").focus()
+    page.keyboard.press("Enter")
+    expect(live.get_by_role("button", name="Go on from the last checkpoint")).to_be_visible()
+    assert every_fault(page) == []
+
+
+def every_fault(page):
+    page.evaluate(AXE_SCRIPT)
+    return faults(page)

@@ -126,6 +126,14 @@ def recent(app: Flask, limit: int = 50) -> list[Job]:
         )
 
 
+def unended(app: Flask, kind: str) -> list[Job]:
+    """Return the jobs of a kind that wait or run, the oldest first."""
+    if not place_of(app).exists():
+        return []
+    with opened(app) as session:
+        return list(session.scalars(sa.select(Job).where(Job.kind == kind, Job.state.in_(AT_WORK)).order_by(Job.id)))
+
+
 def at_work(app: Flask) -> int:
     """Return how many jobs wait or run."""
     if not place_of(app).exists():

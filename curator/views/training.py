@@ -65,7 +65,7 @@ def plan(job_id: int) -> Response | str:
         plan=job.result["plan"],
         name=job.arguments["name"],
         shell=door.command("python", "-m", "trainer", "run", *words),
-        ahead=[other for other in jobs.recent(current_app) if other.kind == "train" and other.state in jobs.AT_WORK],
+        ahead=jobs.unended(current_app, "train"),
     )
 
 
@@ -133,14 +133,8 @@ def live_of(run: Run) -> Following | None:
 
 def at_work(folder: Path) -> Job | None:
     """Return the job that trains into a folder, or waits to."""
-    return next(
-        (
-            job
-            for job in jobs.recent(current_app)
-            if job.kind == "train" and job.state in jobs.AT_WORK and job.arguments["folder"] == str(folder)
-        ),
-        None,
-    )
+    unended = jobs.unended(current_app, "train")
+    return next((job for job in unended if job.arguments["folder"] == str(folder)), None)
 
 
 def planned(job_id: int) -> Job:
