@@ -93,6 +93,15 @@ def get(session: Session, run_id: int) -> Run:
     return run
 
 
+def in_folder(session: Session, folder: Path) -> Run | None:
+    """Return the run of a folder, None where it was not brought in yet."""
+    try:
+        key = str(read_record(folder)["id"])
+    except UserError:
+        return None
+    return session.scalar(sa.select(Run).where(Run.key == key))
+
+
 def import_run(session: Session, folder: Path) -> Run:
     """Bring a run folder in, or bring what is there up to date: doing it twice changes nothing.
 

@@ -10,6 +10,8 @@ def about(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write how long something takes in the units that fit: 8 s, 2 min 10 s."""
+    """Write how long something takes in the units that fit: 8 s, 2 min 10 s, 3 h 5 min."""
     minutes, rest = divmod(max(round(seconds), 1), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"

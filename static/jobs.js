@@ -1,9 +1,10 @@
-// Follows the job of this page until it has ended. Without script the page loads itself again.
+// Follows the job or the training of this page until it has ended. Without script the page loads itself again.
 
 import { ask, refresh } from "./fragments.js";
 
 const card = () => document.querySelector("[data-job]");
 const isAtWork = () => ["waiting", "running"].includes(card()?.dataset.state);
+const pause = () => Number(card().dataset.pause ?? 700); // milliseconds
 const said = Object.assign(document.createElement("p"), { className: "unseen", ariaLive: "polite" });
 
 /** Put new numbers into their places; nothing else moves, and the focus stays where it is. */
@@ -13,7 +14,7 @@ function renew(fresh) {
 }
 
 async function follow() {
-  const { ok, page } = await ask(location.href);
+  const { ok, page } = await ask(card().dataset.href ?? location.href);
   const fresh = ok ? page.querySelector("[data-job]") : null; // no answer: the server comes back, so ask again
   if (fresh?.dataset.onward) return location.replace(fresh.dataset.onward);
   if (fresh && fresh.dataset.state === card().dataset.state) {
@@ -21,13 +22,13 @@ async function follow() {
   } else if (fresh) {
     const hadFocus = card().contains(document.activeElement);
     await refresh(); // the rail counts the jobs too
-    if (hadFocus) card().focus({ preventScroll: true });
-    said.textContent = card().querySelector(".told, .note, .pace")?.textContent.trim() ?? "";
+    if (hadFocus) card()?.focus({ preventScroll: true });
+    said.textContent = card()?.querySelector(".told, .note, .pace")?.textContent.trim() ?? "";
   }
-  if (isAtWork()) setTimeout(follow, 700);
+  if (isAtWork()) setTimeout(follow, pause());
 }
 
 if (isAtWork()) {
   document.body.append(said);
-  setTimeout(follow, 700);
+  setTimeout(follow, pause());
 }

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pretend_trainer
 from flask import Flask, url_for
 from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
@@ -15,7 +16,7 @@ from trainer_bases import chatml
 
 from curator import cleaning, duplicates, exports, history, jobs, pairs, quality, reviews, runs, text, versions
 from curator.flags import Rules
-from curator.models import FlagFine, PairFlag, writing
+from curator.models import FlagFine, Job, PairFlag, writing
 from curator.search import Selection
 
 FILES = ("static", "duplicates.written_report")  # never a page
@@ -56,6 +57,13 @@ def fill(app: Flask, client: FlaskClient, session: Session, home: Path, word: st
     sample = reviews.next_unrated(session, word)
     assert sample is not None
     reviews.rate(session, sample.id, 2, word, note=word)
+    with jobs.opened(app, create=True) as journal, writing(journal):
+        plan = pretend_trainer.plan(word, {"base": word}) | {"template": word, "verdict": word, "left_out": 2}
+        plan["findings"] = [{"level": "stop", "name": word, "words": word, "lines": [word], "number": 1}]
+        asked = {"data": "1", "name": word, "options": {"base": word}}
+        journal.add(planned := Job(kind="plan training", title=word, by=word, state="done", message=word,
+                                   arguments=asked, result={"plan": plan, "folder": word}))  # fmt: skip
+        journal.flush()
     job = jobs.start(app, "import", word, word, upload=f"/nowhere/{word}", token="gone", form={}, reading={})
     table = io.StringIO()
     csv.writer(table).writerows([("question", "answer", word), (f"{word}?", word, word), ("", "", word)])
@@ -66,6 +74,7 @@ def fill(app: Flask, client: FlaskClient, session: Session, home: Path, word: st
     session.rollback()
     return {
         "pair_id": first.id, "number": version.id, "run_id": run.id, "sample_id": sample.id, "job_id": job.id,
+        "training.plan.job_id": planned.id,
         "imports": upload.location.partition("?")[0].rpartition("/")[2],
         "backups": backup.location.partition("?")[0].rpartition("/")[2],
     }  # fmt: skip
@@ -109,6 +118,7 @@ def places(app: Flask, client: FlaskClient, known: dict[str, Any]) -> list[str]:
         if "GET" not in (rule.methods or ()) or rule.endpoint in FILES:
             continue
         values = {name: known.get(name, known.get(rule.endpoint.split(".")[0], 1)) for name in rule.arguments}
+        values |= {name: known[own] for name in values if (own := f"{rule.endpoint}.{name}") in known}
         values |= QUERIES.get(rule.endpoint, {})
         with app.test_request_context(base_url="http://localhost"):
             place = url_for(rule.endpoint, **values)

@@ -18,7 +18,7 @@ CURATOR = (
     ("database", "formats", "minhash", "vectors", "neighbours", "bitmaps", "staging", "history", "charts")
     + ("language", "private", "flags", "checking"),
     ("accounts", "pairs", "search", "bulk", "duplicates", "imports", "cleaning", "quality", "queue", "versions")
-    + ("exports", "publishing", "signals", "runs", "reviews", "lineage", "tokens", "backups"),
+    + ("exports", "publishing", "signals", "runs", "training", "reviews", "lineage", "tokens", "backups"),
     ("jobs",),
     ("views", "cli"),
     ("curator",),

@@ -1,5 +1,8 @@
 """Long work: queued, run one after the other by a thread of the web process, followed, cancelled, started again.
 
+Training has a queue and a thread of its own: it takes hours, and an import waits for none of it. Its process goes on
+where the web process ends, and the job finds it again.
+
 `kinds` knows which noun does which kind of work; nobody here knows a request or a command. What keeps Python busy from
 end to end has a process of its own, which that thread starts.
 
@@ -17,10 +20,10 @@ import sqlite3
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -33,12 +36,14 @@ from curator.errors import NotFound, UserError
 from curator.jobs import apart
 from curator.jobs.kinds import KINDS
 from curator.jobs.kinds import rejects_of as rejects_of
-from curator.jobs.progress import Cancelled, Progress
+from curator.jobs.progress import Cancelled, Left, Progress
 from curator.models import Job, make_sessions, now, open_engine, writing
 
 if TYPE_CHECKING:
     from flask import Flask
 
+LANES = ("curator", "train")  # queues, each with its thread
+OUTLIVING = ("train",)  # kinds whose process goes on without this one
 APART = ("look", "import")  # kinds that have a process of their own, as they keep Python busy from end to end
 FAULT = "This is a fault of Curator, not of yours. Nothing was changed."
 AT_WORK = ("waiting", "running")
@@ -48,15 +53,23 @@ OPENING = Lock()
 
 
 @dataclass
+class Lane:
+    """A queue of jobs that run one after the other."""
+
+    huey: Any
+    put: Callable[[int], object]  # puts the number of a job into the queue
+    consumer: Any = None  # Huey's, with the thread that works
+
+
+@dataclass
 class Desk:
     """What a process has open for the jobs of one home."""
 
     engine: Engine
     tried: float = 0.0  # when this process last asked for the turn to run them
     turn: sqlite3.Connection | None = None  # held as long as this process is the one that runs them
-    consumer: Any = None  # Huey's, with the thread that works
-    huey: Any = None  # the queue
-    put: Callable[[int], object] = lambda job_id: None  # puts the number of a job into the queue
+    lanes: dict[str, Lane] = field(default_factory=dict)
+    leaving: Event = field(default_factory=Event)  # set where this process ends: what outlives it is let go
 
 
 def start(app: Flask, kind: str, by: str, title: str, **arguments: Any) -> Job:
@@ -66,7 +79,7 @@ def start(app: Flask, kind: str, by: str, title: str, **arguments: Any) -> Job:
         session.add(job)
         session.flush()
         session.execute(sa.delete(Job).where(Job.id <= job.id - KEPT, Job.state.not_in(AT_WORK)))
-    enqueue(app, job.id)
+    enqueue(app, job)
     return job
 
 
@@ -79,7 +92,7 @@ def again(app: Flask, job_id: int, by: str) -> Job:
         job.state, job.is_cancel_asked, job.done, job.total, job.rate = "waiting", False, 0, None, 0.0
         job.message, job.error, job.started_at, job.ended_at = "", "", None, None
         note(job, f"Started again by {by}.")
-    enqueue(app, job.id)
+    enqueue(app, job)
     return job
 
 
@@ -111,6 +124,14 @@ def recent(app: Flask, limit: int = 50) -> list[Job]:
                 sa.select(Job).options(defer(Job.log), defer(Job.result)).order_by(Job.id.desc()).limit(limit)
             )
         )
+
+
+def unended(app: Flask, kind: str) -> list[Job]:
+    """Return the jobs of a kind that wait or run, the oldest first."""
+    if not place_of(app).exists():
+        return []
+    with opened(app) as session:
+        return list(session.scalars(sa.select(Job).where(Job.kind == kind, Job.state.in_(AT_WORK)).order_by(Job.id)))
 
 
 def at_work(app: Flask) -> int:
@@ -157,10 +178,11 @@ def stop(app: Flask) -> None:
     here: Desk | None = app.extensions["curator"].pop("jobs", None)
     if here is None:
         return
-    if here.consumer:
-        here.consumer.stop(graceful=True)
-    if here.huey:
-        here.huey.storage.close()
+    here.leaving.set()
+    for lane in here.lanes.values():
+        if lane.consumer:
+            lane.consumer.stop(graceful=True)
+        lane.huey.storage.close()
     if here.turn:
         here.turn.close()
     here.engine.dispose()
@@ -209,18 +231,26 @@ def found(session: Session, job_id: int) -> Job:
     return job
 
 
-def enqueue(app: Flask, job_id: int) -> None:
+def enqueue(app: Flask, job: Job) -> None:
     """Put a job into the queue, for this process or for the one that runs the jobs of this home."""
     wake(app)
     here = desk(app)
-    connect(app, here)
-    here.put(job_id)
+    lane_of(connect(app, here), job.kind).put(job.id)
+
+
+def lane_of(lanes: dict[str, Lane], kind: str) -> Lane:
+    """Return the queue that jobs of a kind wait in."""
+    return lanes[kind if kind in LANES else LANES[0]]
 
 
 def take_over(here: Desk) -> None:
     """Say of jobs that a process left at its end what became of them."""
     with make_sessions(here.engine)() as session, writing(session):
         for job in session.scalars(sa.select(Job).where(Job.state == "running")):
+            if job.kind in OUTLIVING:
+                job.state = "waiting"
+                note(job, "Curator was stopped, and looks what became of it.")
+                continue
             job.state, job.ended_at = "interrupted", now()
             job.error = "Curator was stopped while this was running. Nothing was left half-done."
             note(job, job.error)
@@ -237,18 +267,20 @@ def begin(app: Flask, here: Desk) -> None:
             pass
 
     logging.getLogger("huey").setLevel(logging.WARNING)
-    huey = connect(app, here)
-    # A killed process may have taken a job out of the queue and not begun it.
-    huey.storage.flush_queue()
+    lanes = connect(app, here)
+    for lane in lanes.values():
+        # A killed process may have taken a job out of the queue and not begun it.
+        lane.huey.storage.flush_queue()
     with make_sessions(here.engine)() as session:
-        waiting = list(session.scalars(sa.select(Job.id).where(Job.state == "waiting").order_by(Job.id)))
-    for job_id in waiting:
-        here.put(job_id)
-    here.consumer = InThread(
-        huey, workers=1, periodic=False, initial_delay=0.05, max_delay=0.5, scheduler_interval=60,
-        check_worker_health=False,
-    )  # fmt: skip
-    here.consumer.start()
+        waiting = list(session.execute(sa.select(Job.id, Job.kind).where(Job.state == "waiting").order_by(Job.id)))
+    for job_id, kind in waiting:
+        lane_of(lanes, kind).put(job_id)
+    for lane in lanes.values():
+        lane.consumer = InThread(
+            lane.huey, workers=1, periodic=False, initial_delay=0.05, max_delay=0.5, scheduler_interval=60,
+            check_worker_health=False,
+        )  # fmt: skip
+        lane.consumer.start()
 
 
 def run(app: Flask, job_id: int) -> None:
@@ -261,6 +293,8 @@ def run(app: Flask, job_id: int) -> None:
                 return
             job.state, job.started_at = "running", now()
         ended = work_apart(app, job) if job.kind in APART else work(app, job)
+        if not ended:  # it goes on without this process
+            return
         if ended["state"] == "done":
             with database.open_session(app) as session:
                 if (index := bitmaps.ready(session)) is not None:
@@ -277,15 +311,21 @@ def run(app: Flask, job_id: int) -> None:
 
 
 def work(app: Flask, job: Job) -> dict[str, Any]:
-    """Do the work of a job. Return the fields of it that say what came of that, and what is `said` in its log."""
-    on_progress = Progress(make_sessions(desk(app).engine), job.id)
+    """Do the work of a job. Return the fields of it that say what came of that, and what is `said` in its log.
+
+    Nothing is returned of what goes on without this process, which ends.
+    """
+    here = desk(app)
+    on_progress = Progress(make_sessions(here.engine), job.id, here.leaving if job.kind in OUTLIVING else None)
     try:
         with database.open_session(app) as session:
             result = KINDS[job.kind](session, by=job.by, on_progress=on_progress, **job.arguments)
         told = result.get("told", "Done.")
         return {"state": "done", "result": result, "message": told, "said": told}
-    except Cancelled:
-        return {"state": "cancelled", "said": "Stopped; nothing was changed."}
+    except Cancelled as cancelled:
+        return {"state": "cancelled", "said": str(cancelled) or "Stopped; nothing was changed."}
+    except Left:
+        return {}
     except UserError as error:
         return {"state": "failed", "error": str(error), "said": str(error)}
     except Exception:
@@ -316,17 +356,18 @@ def work_anew(settings: dict[str, Any], job_id: int) -> dict[str, Any]:
         database.engine(app).dispose()
 
 
-def connect(app: Flask, here: Desk) -> Any:
-    """Return the queue of a home. What stands in it is the numbers of jobs, no more."""
+def connect(app: Flask, here: Desk) -> dict[str, Lane]:
+    """Return the queues of a home. What stands in them is the numbers of jobs, no more."""
     from huey import SqliteHuey
 
-    if here.huey is None:
-        here.huey = SqliteHuey(
-            "curator", filename=str(place_of(app)), results=False, strict_fifo=True, timeout=30, cache_mb=1
-        )
-        itself = app.app_context().app  # a view names its app by a stand-in, which means nothing in another thread
-        here.put = here.huey.task(name="job")(lambda job_id: run(itself, job_id))
-    return here.huey
+    itself = app.app_context().app  # a view names its app by a stand-in, which means nothing in another thread
+    for name in LANES:
+        if name not in here.lanes:
+            huey = SqliteHuey(
+                name, filename=str(place_of(app)), results=False, strict_fifo=True, timeout=30, cache_mb=1
+            )
+            here.lanes[name] = Lane(huey, huey.task(name="job")(lambda job_id: run(itself, job_id)))
+    return here.lanes
 
 
 def line(text: str) -> str:

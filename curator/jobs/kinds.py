@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -11,8 +12,22 @@ from typing import Any
 from sqlalchemy.orm import Session
 from werkzeug.datastructures import MultiDict
 
-from curator import bulk, cleaning, duplicates, exports, formats, history, imports, neighbours, quality, versions
+from curator import (
+    bulk,
+    cleaning,
+    duplicates,
+    exports,
+    formats,
+    history,
+    imports,
+    neighbours,
+    quality,
+    runs,
+    training,
+    versions,
+)
 from curator.errors import UserError
+from curator.jobs.progress import Cancelled
 from curator.search import Selection
 
 Progress = Callable[..., None]  # told how much is done, of how much, and what; what it raises ends the work
@@ -206,9 +221,47 @@ def clean(
     return {"told": told, "changeset": done.id if done else None, "dataset": selection.dataset}
 
 
+def plan_training(
+    session: Session, by: str, on_progress: Progress, *, home: str, data: str, options: dict[str, str], **_: Any
+) -> dict[str, Any]:
+    """Ask the trainer what a run would do; `data` is the number of a version, which is exported, or a folder."""
+    if data.isdecimal():
+        on_progress(0, None, "Writing the lines of the version")
+        data = str(training.export(session, int(data), Path(home)))
+    on_progress(0, None, "Asking the trainer")
+    plan = training.plan(Path(data), options, lambda: on_progress(0, None, "Asking the trainer"))
+    return {"told": f"{plan['verdict'][0].upper()}{plan['verdict'][1:]}.", "plan": plan, "folder": data}
+
+
+def train(
+    session: Session, by: str, on_progress: Progress, *, folder: str, data: str = "",
+    options: dict[str, str] | None = None, **_: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Train into a folder, or go on with the run that is there, or find again the process that does it already."""
+    place, is_here = Path(folder), False
+    training.begin(place, data, options or {})
+    try:
+        for now in training.follow(place):
+            on_progress(now.step, now.steps, "Training" if now.step else "Reading the data and the base")
+            if now.is_recorded and not is_here:
+                with contextlib.suppress(UserError):  # half of a line is whole at its end
+                    runs.import_run(session, place)
+                    is_here = True
+                session.rollback()  # a transaction of hours would keep the database from being tidied up
+    except Cancelled:
+        training.stop(place)
+        if (place / "run.json").is_file():
+            runs.import_run(session, place)
+        raise Cancelled(training.last_words(place)) from None
+    if (place / "run.json").is_file():
+        runs.import_run(session, place)
+    return {"told": training.came_of(place)}
+
+
 KINDS: dict[str, Callable[..., dict[str, Any]]] = {
     "look": look_at_file, "import": import_file,
     "find duplicates": find_duplicates, "find meaning": find_meaning, "resolve duplicates": resolve_duplicates,
     "report duplicates": report_duplicates, "build index": build_index, "check": check, "freeze": freeze,
     "look through": look_through, "clean": clean, "act": act_on_pairs, "undo": undo_change,
+    "plan training": plan_training, "train": train,
 }  # fmt: skip

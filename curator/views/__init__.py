@@ -16,6 +16,7 @@ from curator.views import (
     queue,
     reviews,
     runs,
+    training,
     versions,
 )
 
@@ -32,6 +33,7 @@ BLUEPRINTS = (
     quality.bp,
     versions.bp,
     runs.bp,
+    training.bp,
     reviews.bp,
     changes.bp,
     jobs.bp,

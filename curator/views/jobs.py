@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from flask import Blueprint, current_app, render_template, url_for
 from werkzeug.wrappers import Response
 
-from curator import history, jobs
+from curator import history, jobs, runs
 from curator.models import Job
 from curator.views import door
 
@@ -33,6 +35,12 @@ def show(job_id: int) -> Response | str:
         onward = found_at(job)  # who follows it goes on by himself; who comes later finds a link
     if job.kind == "look through" and job.state == "done" and door.wants_fragment():
         onward = url_for("cleaning.index", **job.result["page"])
+    if job.kind == "plan training" and job.state == "done":
+        onward = url_for("training.plan", job_id=job.id)
+    if job.kind == "train" and (run := runs.in_folder(door.session(), Path(job.arguments["folder"]))):
+        onward = url_for("runs.show", run_id=run.id)
+    if onward and job.kind in ("plan training", "train") and not door.wants_fragment():
+        return door.go(onward)
     changeset = job.result.get("changeset")
     undone = changeset is not None and history.is_undone(door.session(), changeset)
     return door.show("jobs/show.html", "jobs/_job.html", job=job, onward=onward, undone=undone)
@@ -58,7 +66,7 @@ def place_of(job: Job) -> str:
 @bp.app_template_global()
 def counted_in(job: Job) -> str:
     """Return what the figures of a job count."""
-    return "rows" if job.kind in COUNT_ROWS else "pairs"
+    return "steps" if job.kind == "train" else "rows" if job.kind in COUNT_ROWS else "pairs"
 
 
 @bp.app_template_global()

@@ -1,0 +1,374 @@
+"""Training started from a page: its plan, its process, how far it is, how it is stopped. Knows no torch and no table.
+
+The trainer is a program of its own, and is started as one; nothing of it ever lies in the memory of the web app. It
+goes on where the web app ends, and is found again: it holds a lock on its log, which ends with it however it ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sqlalchemy.orm import Session
+
+from curator import exports, runs, versions
+from curator.errors import UserError
+
+HERE = Path(__file__).parent.parent  # where `trainer` lies beside this package
+TRAINER = [sys.executable, "-m", "trainer"]
+POLL_SECONDS = 0.5
+STOP_SECONDS = 600  # a step and a checkpoint of a large model take minutes; then it is ended at once
+LOG_BYTES = 12_000  # shown of the end of a log
+PROMPT = "$ "  # before each command in a log
+DRAWN = 300  # points of a curve; more are thinned out
+NAME = re.compile(r"[^\W_][\w.-]{0,63}")
+
+
+class Option(NamedTuple):
+    """An option of the trainer as the form asks for it; the trainer itself says what is wrong with a value."""
+
+    name: str
+    title: str
+    hint: str
+    choices: tuple[str, ...] = ()
+
+
+FEW = (
+    Option("epochs", "Epochs", "passes over the lines; empty: 3, or 12 for a small base"),
+    Option("learning_rate", "Learning rate", "empty: by the width of the base"),
+    Option("quantisation", "Base kept in", "4 bits take the least memory", ("", "nf4", "int8", "none")),
+)
+MORE = (
+    Option("adapter", "Adapter", "none trains all weights", ("", "lora", "rslora", "dora", "none")),
+    Option("rank", "Rank", "empty: 16, or 64 for a narrow base"),
+    Option("alpha", "Alpha", "empty: twice the rank"),
+    Option("dropout", "Dropout", "share from 0 to below 1"),
+    Option("batch_size", "Lines a step", "empty: 16"),
+    Option("max_tokens", "Tokens of a line", "longer lines are left out; empty: 99.5\u00a0% fit"),
+    Option("schedule", "Schedule", "of the learning rate", ("", "cosine", "linear", "constant", "plateau")),
+    Option("patience", "Patience", "evaluations without gain; empty: 4"),
+    Option("seed", "Seed", "empty: 1"),
+)
+OPTIONS = ("base", *(option.name for option in (*FEW, *MORE)))
+
+
+def export(session: Session, number: int, home: Path) -> Path:
+    """Return the folder of a version's lines in CURATOR_HOME, written if it is not there yet."""
+    folder = home / "exports" / f"version-{number}"
+    frozen = versions.get(session, number)
+    manifest = folder / "manifest.json"
+    if not manifest.is_file() or runs.read_json(manifest).get("fingerprint") != frozen.fingerprint:
+        exports.write_folder(session, number, folder)
+    return folder
+
+
+def exported(places: list[Path]) -> list[Path]:
+    """Return the folders of exports in these places."""
+    return [file.parent for place in places if place.is_dir() for file in sorted(place.glob("*/manifest.json"))]
+
+
+def checked_name(name: str, home: Path) -> Path:
+    """Return the folder of a new run. Raises UserError where its name is none, or taken."""
+    if not NAME.fullmatch(name):
+        raise UserError(f"The name {name!r} can't be a folder's. Use letters, digits, dots and hyphens, 64 at most.")
+    folder = home / "runs" / name
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"There is a run {name} already. Choose another name.")
+    return folder
+
+
+def free_name(home: Path) -> str:
+    """Return the first name of a run that is not taken."""
+    return next(name for number in range(1, 100_000) if not (home / "runs" / (name := f"run-{number}")).exists())
+
+
+def words(data: str, options: Mapping[str, str], output: str = "") -> list[str]:
+    """Return the words after `run` or `plan` that mean these options."""
+    found = [data, *(f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value)]
+    return [*found, f"--output={output}"] if output else found
+
+
+def plan(data: Path, options: Mapping[str, str], on_wait: Callable[[], object]) -> dict[str, Any]:
+    """Return what the trainer says a run would do. `on_wait` is called while it thinks; what it raises ends it.
+
+    Raises UserError with what speaks against it where there is no plan at all.
+    """
+    process = subprocess.Popen(
+        [*TRAINER, "plan", *words(str(data), options), "--json", f"--config={os.devnull}"],
+        cwd=HERE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", env=env(),
+    )  # fmt: skip
+    with process:
+        try:
+            while True:
+                on_wait()
+                try:
+                    said, complaint = process.communicate(timeout=POLL_SECONDS)
+                    break
+                except subprocess.TimeoutExpired:
+                    continue
+        except BaseException:
+            process.kill()
+            raise
+    if not said.strip():
+        raise UserError(last_error(complaint) or "The trainer could not be started. Is it installed?")
+    made: dict[str, Any] = json.loads(said)
+    made["left_out"] = len(made.get("left_out", ()))
+    for finding in made["findings"]:
+        finding["number"], finding["lines"] = len(finding["lines"]), finding["lines"][:10]
+    return made
+
+
+def begin(folder: Path, data: str, options: Mapping[str, str]) -> None:
+    """Start to train into a folder, or to go on with the run that is there.
+
+    Nothing is started where that was done before and nobody saw its end yet. Raises UserError where another process
+    trains there.
+    """
+    if marker_of(folder).exists():
+        return
+    if is_at_work(folder):
+        raise UserError(f"{folder} is at work in another process. Stop that first, or wait for it.")
+    goes_on = (folder / "run.json").is_file()
+    asked = ["resume", str(folder)] if goes_on else ["run", *words(data, options, str(folder))]
+    if not goes_on:
+        asked.append(f"--config={os.devnull}")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with log_of(folder).open("ab") as log:
+        hold(log.fileno())
+        log.write(f"{PROMPT}{shlex.join(['python', '-m', 'trainer', *asked])}\n".encode())
+        log.flush()
+        children[folder] = process = subprocess.Popen(
+            [*TRAINER, *asked], cwd=HERE, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env(),
+            start_new_session=True,  # Ctrl-C is for the web app alone
+        )  # fmt: skip
+    marker_of(folder).write_text(str(process.pid))
+
+
+class Now(NamedTuple):
+    """How far a run is."""
+
+    step: int
+    steps: int | None
+    is_recorded: bool  # it has its run.json
+
+
+def follow(folder: Path) -> Iterator[Now]:
+    """Yield how far a run is, twice a second, until its process has ended."""
+    while is_at_work(folder):
+        yield now(folder)
+        time.sleep(POLL_SECONDS)
+    let_go(folder)
+    yield now(folder)
+
+
+def now(folder: Path) -> Now:
+    record = record_of(folder)
+    last = metrics_of(folder)[-1:]
+    steps = ((record.get("plan") or {}).get("predicted") or {}).get("steps")
+    return Now(last[0]["step"] if last else 0, steps, bool(record))
+
+
+def stop(folder: Path) -> None:
+    """End a run after its step, with a checkpoint to go on from, and wait for that."""
+    began, asked = time.monotonic(), False
+    while is_at_work(folder):
+        late = time.monotonic() - began > STOP_SECONDS
+        if not asked or late:
+            send(folder, signal.SIGKILL if late and hasattr(signal, "SIGKILL") else signal.SIGTERM)
+            asked = True
+        time.sleep(0.1)
+    let_go(folder)
+
+
+def send(folder: Path, what: int) -> None:
+    """Send a signal to the process of a run; its lock is held, so the number is still that of no other one."""
+    try:
+        os.kill(int(marker_of(folder).read_text()), what)
+    except (OSError, ValueError):
+        return
+
+
+def let_go(folder: Path) -> None:
+    """Forget the process of a run, which has ended."""
+    marker_of(folder).unlink(missing_ok=True)
+    if child := children.pop(folder, None):
+        child.wait()
+
+
+def came_of(folder: Path) -> str:
+    """Return in a sentence what came of a run. Raises UserError where it did not come to its end."""
+    record = record_of(folder)
+    if record.get("state") == "done":
+        return f"Run {record.get('name') or folder.name} is trained, and measured beside its base."
+    raise UserError(last_words(folder))
+
+
+def last_words(folder: Path) -> str:
+    """Say why a run is not at work any more."""
+    record = record_of(folder)
+    if error := last_error(log_end(folder)):
+        return error
+    if record.get("state") == "stopped":
+        return f"Stopped after step {now(folder).step}, with a checkpoint to go on from."
+    if record.get("state") == "failed":
+        return str(record.get("error") or "It failed.")
+    if record:
+        return "Its process ended before its time, as where it was killed or memory ran out."
+    return "Its process ended before it began to train. Its log may say why."
+
+
+def last_error(said: str) -> str:
+    """Return what a program complained of at its end, of the last command in a log."""
+    return ("\n" + f"\n{said}".rpartition(f"\n{PROMPT}")[2]).partition("\nError: ")[2].strip()
+
+
+# What stands on the disk
+
+
+@dataclass(frozen=True)
+class Live:
+    """A run as its folder tells it now."""
+
+    folder: Path
+    state: str  # running, stopped, failed, done; interrupted: it says running, and no process is at it
+    error: str
+    steps: int | None
+    metrics: list[dict[str, Any]]
+    answers: tuple[int, list[dict[str, Any]]] | None  # the step, and what was answered after it
+    log: str
+    last: dict[str, Any] = field(default_factory=dict)
+
+
+def live(folder: Path) -> Live:
+    """Return how a run stands."""
+    record = record_of(folder)
+    is_running = is_at_work(folder)
+    state = str(record.get("state", "running"))
+    if is_running:
+        state = "running"
+    elif state == "running":
+        state = "interrupted"
+    metrics = metrics_of(folder)
+    error = "" if state in ("running", "done") else last_words(folder)
+    return Live(folder, state, error, now(folder).steps, thinned(metrics), answers_of(folder), log_end(folder),
+                metrics[-1] if metrics else {})  # fmt: skip
+
+
+def folder_of(key: str, places: list[Path]) -> Path | None:
+    """Return the folder of the run with this id, None where it lies elsewhere."""
+    files = (file for place in places if place.is_dir() for file in sorted(place.glob("*/run.json")))
+    return next((file.parent for file in files if str(record_of(file.parent).get("id")) == key), None)
+
+
+def thinned(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return so many of the metrics that a curve can be drawn in a moment: each evaluation, and steps between."""
+    each = len(metrics) // DRAWN + 1
+    return [row for place, row in enumerate(metrics) if "eval_loss" in row or (len(metrics) - 1 - place) % each == 0]
+
+
+def answers_of(folder: Path) -> tuple[int, list[dict[str, Any]]] | None:
+    files = sorted((folder / "progress").glob("samples-*.jsonl")) if (folder / "progress").is_dir() else []
+    if not files:
+        return None
+    return int(re.sub(r"\D", "", files[-1].stem) or 0), lines_of(files[-1])
+
+
+def metrics_of(folder: Path) -> list[dict[str, Any]]:
+    return [row for row in lines_of(folder / "metrics.jsonl") if isinstance(row.get("step"), int)]
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a file that is being written to; the half of a line is none yet."""
+    found = []
+    try:
+        said = path.read_text("utf-8", "replace")
+    except OSError:
+        return []
+    for line in said.splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            found.append(row)
+    return found
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    """Return run.json, nothing where it is not there yet."""
+    try:
+        return runs.read_json(folder / "run.json") if (folder / "run.json").is_file() else {}
+    except UserError:
+        return {}
+
+
+def log_of(folder: Path) -> Path:
+    """Return where the words of a run's process go: beside its folder, which the trainer wants to make itself."""
+    return folder.with_name(f"{folder.name}.log")
+
+
+def marker_of(folder: Path) -> Path:
+    """Return the file with the number of a run's process, there until somebody saw its end."""
+    return folder.with_name(f"{folder.name}.pid")
+
+
+def log_end(folder: Path) -> str:
+    """Return the end of what the process of a run said."""
+    try:
+        with log_of(folder).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_BYTES))
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+# Whether a process is at it
+
+children: dict[Path, subprocess.Popen[bytes]] = {}  # those that this process started, to be waited for at their end
+
+
+def is_at_work(folder: Path) -> bool:
+    """Whether a process trains into a folder, one that was started here or in a terminal."""
+    return is_held(log_of(folder)) or (record_of(folder).get("state") == "running" and is_held(folder))
+
+
+def hold(handle: int) -> None:
+    """Lock an open file, for as long as it or a copy of it in another process is open."""
+    if os.name != "nt":
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a living process holds the lock of a file or folder."""
+    if os.name == "nt":
+        folder = path.with_suffix("")
+        return folder in children and children[folder].poll() is None
+    import fcntl
+
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+
+
+def env() -> dict[str, str]:
+    return os.environ | {"PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}

@@ -1,0 +1,208 @@
+"""Training from the pages: its plan first, then followed, stopped, gone on with, and found again after a restart."""
+
+import os
+import re
+import signal
+import sys
+import time
+from html import unescape
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from axe_playwright_python.base import AXE_SCRIPT
+from playwright.sync_api import expect
+from test_accessibility import faults
+
+from curator import exports, jobs, training, versions
+from curator.models import Run
+from curator.search import Selection
+from trainer.config import RunConfig
+
+PRETENDER = [sys.executable, str(Path(__file__).with_name("pretend_trainer.py"))]
+
+
+@pytest.fixture
+def trainer(monkeypatch, home):
+    """A trainer that learns nothing; what it left running ends with the test."""
+    monkeypatch.setattr(training, "TRAINER", PRETENDER)
+    yield
+    for marker in (home / "runs").glob("*.pid"):
+        training.send(marker.with_suffix(""), signal.SIGKILL)
+    for child in training.children.values():
+        child.wait()
+    training.children.clear()
+
+
+@pytest.fixture
+def version(session, make_pair):
+    for _ in range(6):
+        make_pair()
+    return versions.freeze(session, Selection(), by="ada")[0]
+
+
+def wait_until(is_so, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not (found := is_so()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+def number_of(answer):
+    return int(re.search(r"/jobs/(\d+)", answer.location)[1])
+
+
+def planned(app, client, version, **options):
+    """Fill the form in, and return the number of the job that planned it."""
+    form = {"data": version.id, "base": "builtin", "name": "kestrel", **options}
+    number = number_of(client.post("/training/plan", data=form))
+    wait_until(lambda: jobs.get(app, number).state not in jobs.AT_WORK)
+    return number
+
+
+def started(app, client, version, **options):
+    """Start a run from its plan, and return the number of its job."""
+    return number_of(client.post(f"/training/start/{planned(app, client, version, **options)}"))
+
+
+def run_page(client, number):
+    """Return the address of the run of a job once it has one."""
+    return wait_until(lambda: "/runs/" in (place := client.get(f"/jobs/{number}").location or "") and place)
+
+
+def words(page):
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", page.text)).split())
+
+
+def test_the_options_of_the_form_are_those_of_the_trainer():
+    assert set(training.OPTIONS) <= set(RunConfig.__dataclass_fields__)
+
+
+def test_the_plan_is_shown_before_anything_is_trained(app, client, version, trainer, home):
+    number = planned(app, client, version, epochs="0.5")
+    assert client.get(f"/jobs/{number}").location == f"/training/plan/{number}"
+    page = words(client.get(f"/training/plan/{number}"))
+    assert "Fits this machine, with 5 GB to spare." in page and "Two lines are long." in page
+    assert "2 min 5 s" in page and "3.0 GB" in page
+    assert "python -m trainer run" in page and "--epochs=0.5 --output=runs/kestrel" in page
+    assert not (home / "runs").exists()
+
+
+def test_an_option_that_can_not_be_is_refused_with_the_words_of_the_trainer(app, client, version, trainer):
+    number = planned(app, client, version, learning_rate="high")
+    page = client.get(f"/jobs/{number}")
+    assert "--learning-rate is 'high', but must be a number, more than 0." in words(page)
+    assert "learning_rate=high" in unescape(page.text), "the way back keeps what was typed"
+
+
+def test_a_run_is_followed_on_its_page_and_comes_home_by_itself(app, client, version, trainer, session):
+    number = started(app, client, version, epochs="2")
+    place = run_page(client, number)
+    page = wait_until(
+        lambda: "<svg" in (page := client.get(f"/training/{place.rpartition('/')[2]}/live")).text and page
+    )
+    seen = words(page)
+    assert "of 20" in seen and "512" in seen and "3.2 GB" in seen and "0.0002" in seen and "Answers after step" in seen
+    assert "<b>after" not in page.text
+    job = wait_until(lambda: (job := jobs.get(app, number)).state not in jobs.AT_WORK and job)
+    assert (job.state, job.message) == ("done", "Run kestrel is trained, and measured beside its base.")
+    run = session.scalars(sa.select(Run)).one()
+    assert run.state == "done" and len(run.metrics) == 20
+    assert "data-job" not in client.get(place).text
+
+
+def test_a_stopped_run_goes_on_where_it_was(app, client, version, trainer, session):
+    number = started(app, client, version, epochs="3")
+    place = run_page(client, number)
+    client.post(f"/jobs/{number}/cancel")
+    job = wait_until(lambda: (job := jobs.get(app, number)).state not in jobs.AT_WORK and job)
+    assert job.state == "cancelled"
+    page = client.get(place)
+    step = int(re.search(r"Stopped after step (\d+), with a checkpoint to go on from\.", words(page))[1])
+    assert step < 30 and "Go on from the last checkpoint" in words(page)
+    run = session.scalars(sa.select(Run)).one()
+    assert run.state == "stopped"
+    client.post(f"/training/{run.id}/resume")
+    wait_until(lambda: session.rollback() or run.state == "done")
+    assert [row["step"] for row in run.metrics] == list(range(1, 31))
+
+
+def test_a_run_outlives_the_server_and_is_found_again(app, client, version, trainer, session, home):
+    number = started(app, client, version, epochs="3")
+    place = run_page(client, number)
+    jobs.stop(app)
+    process = int((home / "runs" / "kestrel.pid").read_text())
+    os.kill(process, 0)
+    client.get("/")
+    page = wait_until(lambda: 'data-state="running"' in (page := client.get(place)).text and page)
+    assert "Stop, and keep what is learnt" in page.text
+    job = wait_until(lambda: (job := jobs.get(app, number)).state not in jobs.AT_WORK and job)
+    assert job.state == "done" and session.scalars(sa.select(Run.state)).one() == "done"
+
+
+def test_a_run_whose_process_was_killed_is_said_so_and_goes_on(app, client, version, trainer, home, session):
+    number = started(app, client, version, epochs="2")
+    place = run_page(client, number)
+    training.send(home / "runs" / "kestrel", signal.SIGKILL)
+    job = wait_until(lambda: (job := jobs.get(app, number)).state not in jobs.AT_WORK and job)
+    assert job.state == "failed" and "Its process ended before its time" in job.error
+    page = words(client.get(place))
+    assert "interrupted" in page and "Its process ended before its time" in page
+    client.post(f"/jobs/{number}/again")
+    job = wait_until(lambda: (job := jobs.get(app, number)).state not in jobs.AT_WORK and job)
+    assert job.state == "done"
+
+
+def test_a_second_run_waits_for_the_first_and_other_work_does_not(app, client, version, trainer, runner):
+    first = started(app, client, version, epochs="30")
+    run_page(client, first)
+    number = planned(app, client, version, name="wren")
+    assert "It would wait for Train kestrel." in words(client.get(f"/training/plan/{number}"))
+    second = number_of(client.post(f"/training/start/{number}"))
+    assert jobs.get(app, second).state == "waiting"
+    assert number_of(client.post(f"/training/start/{number}")) == second, "a second press leads to the same run"
+    client.post(f"/jobs/{second}/cancel")
+    client.post(f"/jobs/{first}/cancel")
+    wait_until(lambda: jobs.get(app, first).state == "cancelled")
+
+
+def test_a_name_that_is_taken_or_none_is_refused(client, version, trainer, run_folder):
+    form = {"data": version.id, "base": "builtin"}
+    assert "There is a run kestrel already." in words(client.post("/training/plan", data=form | {"name": "kestrel"}))
+    assert client.post("/training/plan", data=form | {"name": "../x"}).status_code == 400
+
+
+def test_a_folder_that_the_form_did_not_offer_is_not_read(client, trainer, session, version, tmp_path):
+    exports.write_folder(session, version.id, tmp_path / "elsewhere")
+    answer = client.post("/training/plan", data={"data": tmp_path / "elsewhere", "base": "builtin", "name": "x"})
+    assert answer.status_code == 400
+    exports.write_folder(session, version.id, Path("exports/here"))
+    assert "exports/here" in client.get("/training/").text
+
+
+def test_without_a_version_the_form_leads_to_one(client):
+    assert "Freeze a version first" in client.get("/training/").text
+
+
+def test_a_run_is_followed_and_stopped_in_the_browser_by_keys_alone(app, version, trainer, client, page):
+    place = run_page(client, started(app, client, version, epochs="30"))
+    page.goto(place)
+    live = page.locator(".live")
+    expect(live.locator("svg")).to_be_visible()
+    step = re.search(r"Step (\d+) of 300", live.inner_text())
+    expect(live).not_to_contain_text(f"{step[0]}" if step else "Reading")
+    assert every_fault(page) == []
+    live.get_by_text("Log").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(2500)
+    expect(live.locator("pre")).to_be_visible()  # news leave open what was opened
+    live.get_by_role("button", name="Stop, and keep what is learnt").focus()
+    page.keyboard.press("Enter")
+    expect(live.get_by_role("button", name="Go on from the last checkpoint")).to_be_visible()
+    assert every_fault(page) == []
+
+
+def every_fault(page):
+    page.evaluate(AXE_SCRIPT)
+    return faults(page)
