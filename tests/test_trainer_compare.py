@@ -63,6 +63,7 @@ def test_equal_texts_have_no_changed_words():
 
 def test_the_recipe_of_two_data_sets_is_made_of_commands_that_there_are():
     text = (Path(__file__).parent.parent / "docs" / "training.md").read_text("utf-8")
-    recipe = text[text.index("## Two data sets, one base, the same questions") :]
+    _, _, rest = text.partition("## Two data sets, one base, the same questions\n")
+    recipe, _, _ = rest.partition("\n## ")
     commands = re.findall(r"^\$ python -m trainer (.+)$", recipe, re.MULTILINE)
     assert [make_parser().parse_args(line.split()).command for line in commands] == ["run", "run", "compare"]
