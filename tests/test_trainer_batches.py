@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from trainer.batches import digest, heaviest, plan_steps, share, split_step
+from trainer.batches import digest, heaviest, padding, plan_steps, share, split_step
 
 LENGTHS = [7, 90, 15, 40, 33, 60, 21, 8, 55, 12]
 
@@ -61,3 +61,7 @@ def test_other_lines_or_lengths_give_another_digest():
     assert digest(steps, LENGTHS) == digest(plan_steps(10, epochs=1, batch_size=4, seed=1), list(LENGTHS))
     assert digest(steps, LENGTHS) != digest(steps[:-1], LENGTHS)
     assert digest(steps, LENGTHS) != digest(steps, [*LENGTHS[:-1], 13])
+
+
+def test_padding_is_told_for_each_token_of_the_lines():
+    assert padding([[0, 1], [2]], [30, 10, 20], tokens=100) == (2 * 30 + 20) / 60

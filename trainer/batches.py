@@ -69,6 +69,12 @@ def by_length(step: Sequence[int], lengths: Sequence[int]) -> list[int]:
     return sorted(step, key=lambda line: (-lengths[line], line))
 
 
+def padding(steps: Sequence[Sequence[int]], lengths: Sequence[int], tokens: int) -> float:
+    """Return how many tokens are worked through for each one of the lines, where every line has a row of its own."""
+    parts = [part for step in steps for part in split_step(step, lengths, tokens, packed=False)]
+    return sum(len(part) * lengths[part[0]] for part in parts) / sum(lengths[line] for part in parts for line in part)
+
+
 def heaviest(steps: Sequence[Sequence[int]], lengths: Sequence[int], tokens: int, *, packed: bool) -> list[int]:
     """Return the part of all steps that takes the most memory: what fits it fits the run."""
 

@@ -40,7 +40,7 @@ def find(asked: RunConfig) -> tuple[Path, dict[str, Any]]:
     say(f"Trying rates from {prior * LOWEST:.2g} to {prior * HIGHEST:.2g} in {STEPS} steps.")
     each = math.ceil(len(lines) / config.batch_size)
     steps = batches.plan_steps(len(lines), epochs=STEPS / each, batch_size=config.batch_size, seed=config.seed)
-    packed, tokens_at_once = rows_of(prepared)
+    packed, tokens_at_once = rows_of(prepared, steps, [len(line.input_ids) for line in lines])
     ramp = Ramp()
     trainer = RampTrainer(
         base,

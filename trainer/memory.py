@@ -14,7 +14,7 @@ FIXED = {"cpu": 1.1e9, "cuda": 0.6e9}  # the libraries, or CUDA's context, and w
 # Bytes that each layer keeps of each token for the way back, times the width; half of it in float32 is as much again.
 KEPT = 34
 KEPT_CHECKPOINTED = 2
-MOST_AT_ONCE = {"cpu": 1024, "cuda": 16384}  # tokens of a part: more of them are no faster
+MOST_AT_ONCE = {"cpu": 4096, "cuda": 16384}  # tokens of a part: more of them are no faster
 ENOUGH_AT_ONCE = 2048  # below, a GPU waits for the calls
 LOGITS = 10  # bytes for each entry of the vocabulary and trained token: bfloat16, float32 and its gradient
 

@@ -28,6 +28,9 @@ from trainer.watch import Watch, peak_memory
 
 PACKAGES = {"schedule-free": "schedulefree", "prodigy": "prodigyopt"}
 
+MUCH_PADDING = 1.5  # tokens worked through for each that a line has
+CPU_ROW = 1024  # tokens: attention costs the square of it
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -248,7 +251,7 @@ def fit(prepared: Prepared, record: Record, checkpoint: Checkpoint | None) -> An
     """
     base, config = prepared.base, prepared.config
     steps, lengths = steps_of(prepared)
-    packed, tokens_at_once = rows_of(prepared)
+    packed, tokens_at_once = rows_of(prepared, steps, lengths)
     model = add_adapter(base.model, config)
     identity = {
         "batches": batches.digest(steps, lengths),
@@ -289,11 +292,21 @@ def fit(prepared: Prepared, record: Record, checkpoint: Checkpoint | None) -> An
     return model
 
 
-def rows_of(prepared: Prepared) -> tuple[bool, int]:
-    """Return whether lines are packed into rows, and how many tokens are worked through at once."""
-    base, tokens_at_once = prepared.base, prepared.predicted.tokens_at_once
-    packed = prepared.config.packing == "auto" and keeps_lines_apart(base)
-    return packed, min(tokens_at_once, longest_row(base)) if packed else tokens_at_once
+def rows_of(prepared: Prepared, steps: Sequence[Sequence[int]], lengths: Sequence[int]) -> tuple[bool, int]:
+    """Return whether lines are packed into rows, and how many tokens are worked through at once.
+
+    On a CPU attention over a packed row costs more than padding does, unless there is a lot of it.
+    """
+    base, config, tokens_at_once = prepared.base, prepared.config, prepared.predicted.tokens_at_once
+    on_cpu = base.device.name == "cpu"
+    packed = config.packing == "auto" and keeps_lines_apart(base)
+    if packed and on_cpu and batches.padding(steps, lengths, tokens_at_once) < MUCH_PADDING:
+        packed = False
+    if not packed:
+        return False, tokens_at_once
+    if on_cpu and config.tokens_at_once is None:
+        tokens_at_once = max(*lengths, min(tokens_at_once, CPU_ROW))
+    return True, min(tokens_at_once, longest_row(base))
 
 
 def bytes_below(folder: Path) -> int:
