@@ -194,9 +194,11 @@ def make_parser() -> argparse.ArgumentParser:
     )
     chat.add_argument("folder", metavar="RUN", type=Path, help="the folder of the run, or of a merged model")
     chat.add_argument("--system", metavar="TEXT", help="the system message")
-    chat.add_argument("--temperature", type=float, default=0.0, help="0 takes the likeliest token each time (default)")
+    chat.add_argument(
+        "--temperature", type=temperature, default=0.0, help="0 takes the likeliest token each time (default)"
+    )
     chat.add_argument("--max-new-tokens", type=batch_size, metavar="N", help="of one answer (default: twice the run's)")
-    chat.add_argument("--seed", type=int, default=1, help="of sampling (default: 1)")
+    chat.add_argument("--seed", type=int, metavar="N", default=1, help="of sampling (default: 1)")
     serve = commands.add_parser(
         "serve",
         help="serve a trained model on this machine, as OpenAI's API",
@@ -238,6 +240,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                                 help=help_of(each.name))  # fmt: skip
         else:
             parser.add_argument(*flags, dest=each.name, metavar=each.name.upper(), help=help_of(each.name))
+
+
+def temperature(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 100, and is {text!r}")
+    return value
 
 
 def batch_size(text: str) -> int:

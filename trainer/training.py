@@ -12,7 +12,7 @@ import math
 import os
 import random
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -164,21 +164,26 @@ class StepTrainer(SFTTrainer):
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """Work through one step and leave the sum of its gradients. Raises Diverged and UserError."""
         self.step_lines = inputs["lines"]
+        total, found = self.work_as_memory_allows(model, lambda: self.step_lines)
+        self.loss = total.item()
+        self.line_losses = [
+            (line, loss) for part, losses in found for line, loss in zip(part, losses.tolist(), strict=True)
+        ]
+        return total
+
+    def work_as_memory_allows(
+        self, model: Any, chosen: Callable[[], Sequence[int]]
+    ) -> tuple[torch.Tensor, list[tuple[list[int], torch.Tensor]]]:
+        """Work through the lines chosen, again in parts half as large for as long as memory does not suffice."""
         while True:
             try:
-                total, found = self.work_through(model, self.step_lines)
-                break
+                return self.work_through(model, chosen())
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
             # Out of the handler, which holds on to the tensors of the part that was too large.
             self.take_smaller_parts()
             model.zero_grad()
-        self.loss = total.item()
-        self.line_losses = [
-            (line, loss) for part, losses in found for line, loss in zip(part, losses.tolist(), strict=True)
-        ]
-        return total
 
     def work_through(
         self, model: Any, step: Sequence[int]
@@ -273,16 +278,10 @@ class StepTrainer(SFTTrainer):
 
     def probe(self, model: Any) -> None:
         """Work through the heaviest part of all, without an update, until the parts are small enough for it."""
-        while True:
-            heaviest = batches.heaviest(self.steps[self.start :], self.lengths, self.tokens_at_once, packed=self.packed)
-            try:
-                self.work_through(model, heaviest)
-                break
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-            self.take_smaller_parts()
-            model.zero_grad()
+        left = self.steps[self.start :]
+        self.work_as_memory_allows(
+            model, lambda: batches.heaviest(left, self.lengths, self.tokens_at_once, packed=self.packed)
+        )
         model.zero_grad()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
