@@ -54,7 +54,7 @@ screenshots: .venv/ready .venv/browser
 	@if [ "$$(uname)" = Linux ] && ! command -v nvidia-smi >/dev/null; then \
 		$(PIP) --no-deps --retries 0 --timeout 15 --index-url https://download.pytorch.org/whl/cpu torch 2>/dev/null || true; \
 	fi
-	@$(PIP) --editable '.[train,postgres,semantic,test]'
+	@$(PIP) --editable '.[train,optimizers,postgres,semantic,test]'
 	@touch $@
 
 # The first browser that can be had: an installed one, Playwright's own, Debian's package.

@@ -37,6 +37,8 @@ def saved(session: Session, pair: Pair) -> Pair:
 
 
 def drafts(page: Page) -> list[str]:
+    """The drafts kept, once the page's scripts have run: a page says what was saved before they do."""
+    page.wait_for_load_state("load")
     return list(page.evaluate("Object.keys(localStorage)"))
 
 
