@@ -45,7 +45,7 @@ def work(side: str) -> None:
     """Train, one step for each line of standard input, and print what each took."""
     started = float(os.environ["BENCH_STARTED"])
     if side == "ours":
-        from trainer.__main__ import prepare_environment
+        from trainer.environment import prepare_environment
 
         prepare_environment()
     import torch

@@ -7,18 +7,21 @@ stand beside those of the clock, which a busy machine stretches. Nothing here fa
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
+import multiprocessing
 import os
 import resource
+import shutil
 import sqlite3
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from flask import Flask
 from sqlalchemy.orm import Session
 
 from bench import corpus
@@ -26,19 +29,73 @@ from curator import create_app, database, exports, history, imports, versions
 from curator.models import Pair, writing
 from curator.search import Selection
 
+Act = Callable[..., str]
+
 TABLES = ("line", "sqlite_autoindex_line_1", "version_line", "version")
+LIVE_ROUNDS = 3  # of both exports, in turn
 
 
-def clocked(what: str, act: Callable[[], Any], note: Callable[[Any], str] = lambda done: "") -> Any:
-    """Do something, and print how long it took."""
-    with contextlib.suppress(OSError):  # of Linux alone: the peak is that of what follows, and of what is kept before
-        Path("/proc/self/clear_refs").write_text("5")
+def app_in(home: Path) -> Flask:
+    return create_app({"CURATOR_HOME": str(home), "DATABASE_URL": f"sqlite:///{home / 'curator.db'}"})
+
+
+def clocked(act: Act, home: Path, *told: Any) -> tuple[Any, float, float, float]:
+    """Do something in a process that has done nothing before, as a command does.
+
+    Returns what it says, the seconds it took by the clock and of the processor, and the most MiB the process held.
+    """
+    app = app_in(home)
     wall, processor = time.perf_counter(), time.process_time()
-    done = act()
+    with database.open_session(app) as session:
+        said = act(session, *told)
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"| {what} | {wall:.1f} | {processor:.1f} | {peak:,.0f} | {note(done)} |", flush=True)
-    return done
+    database.engine(app).dispose()
+    return said, wall, processor, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def bring_in(session: Session, source: Path) -> str:
+    imports.apply(session, source, by="bench")
+    return ""
+
+
+def freeze(session: Session) -> str:
+    version, _ = versions.freeze(session, Selection(), by="bench")
+    session.execute(sa.text("PRAGMA wal_checkpoint(truncate)"))
+    return f"version {version.id}: {version.counts}, {version.report['groups']:,} groups"
+
+
+def edit(session: Session, every: int) -> str:
+    """Change the answer of one pair in `every`."""
+    with writing(session), history.in_bulk(session):
+        changeset = history.begin(session, "edited", "bench")
+        some = session.query(Pair).filter(Pair.id % every == 0).yield_per(1000)
+        history.change_many(
+            session, changeset, [(pair, {"answer": pair.answer + " Since then changed."}) for pair in some]
+        )
+        return f"{changeset.rows:,} rows"
+
+
+def check(session: Session, version: int) -> str:
+    return f"holds: {versions.check(session, version).holds}"
+
+
+def compare(session: Session, first: int, second: int) -> str:
+    return f"{versions.compare(session, first, second).changed:,} changed"
+
+
+def export(session: Session, version: int, folder: Path) -> str:
+    exports.write_folder(session, version, folder)
+    return ""
+
+
+def export_live(session: Session, path: Path) -> str:
+    exports.write_file(exports.pieces(session, Selection()), path)
+    return ""
+
+
+def write_corpus(pairs: int, path: Path) -> None:
+    with path.open("w") as file:
+        file.writelines(json.dumps({"question": q, "answer": a}) + "\n" for q, a in corpus.generate(pairs).pairs)
 
 
 def sizes(path: Path) -> dict[str, int]:
@@ -48,47 +105,32 @@ def sizes(path: Path) -> dict[str, int]:
     return {name: size for name, size in rows if name in TABLES}
 
 
-def edit(session: Session, every: int) -> int:
-    """Change the answer of one pair in `every`."""
-    with writing(session), history.in_bulk(session):
-        changeset = history.begin(session, "edited", "bench")
-        some = session.query(Pair).filter(Pair.id % every == 0).yield_per(1000)
-        history.change_many(
-            session, changeset, [(pair, {"answer": pair.answer + " Since then changed."}) for pair in some]
-        )
-        return changeset.rows
-
-
 def measure(pairs: int, folder: Path) -> None:
     """Do everything once, and print a table."""
-    made = corpus.generate(pairs)
     source, home = folder / "pairs.jsonl", folder / "home"
-    with source.open("w") as file:
-        file.writelines(json.dumps({"question": q, "answer": a}) + "\n" for q, a in made.pairs)
-    del made
-    app = create_app({"CURATOR_HOME": str(home), "DATABASE_URL": f"sqlite:///{home / 'curator.db'}"})
-    print(f"\n{pairs:,} pairs, load {os.getloadavg()[0]:.1f}\n")
-    print("| what | seconds | of the processor | peak MiB of the process | |\n|---|---|---|---|---|")
-    with database.open_session(app) as session:
-        clocked("import", lambda: imports.apply(session, source, by="bench"))
+    fresh = {"mp_context": multiprocessing.get_context("spawn"), "max_workers": 1, "max_tasks_per_child": 1}
+    with ProcessPoolExecutor(**fresh) as others:
 
-        def freeze() -> Any:
-            return versions.freeze(session, Selection(), by="bench")[0]
+        def row(what: str, act: Act, *told: Any) -> None:
+            said, wall, processor, peak = others.submit(clocked, act, home, *told).result()
+            print(f"| {what} | {wall:.1f} | {processor:.1f} | {peak:,.0f} | {said} |", flush=True)
 
-        first = clocked("freeze", freeze, lambda v: f"{v.counts}, {v.report['groups']:,} groups")
-        session.execute(sa.text("PRAGMA wal_checkpoint(truncate)"))
+        others.submit(write_corpus, pairs, source).result()
+        print(f"\n{pairs:,} pairs, load {os.getloadavg()[0]:.1f}\n")
+        print("| what | seconds | of the processor | peak MiB of the process | |\n|---|---|---|---|---|")
+        row("import", bring_in, source)
+        row("freeze", freeze)
         before = sizes(home / "curator.db")
-        clocked("freeze the same again", freeze, lambda v: f"version {v.id}")
-        clocked("edit one in a hundred", lambda: edit(session, 100), lambda rows: f"{rows:,}")
-        second = clocked("freeze that", freeze, lambda v: f"version {v.id}")
-        session.execute(sa.text("PRAGMA wal_checkpoint(truncate)"))
+        row("freeze the same again", freeze)
+        row("edit one in a hundred", edit, 100)
+        row("freeze that", freeze)
         after = sizes(home / "curator.db")
-        clocked("check it", lambda: versions.check(session, second.id), lambda found: f"holds: {found.holds}")
-        clocked("compare the two", lambda: versions.compare(session, first.id, second.id),
-                lambda found: f"{found.changed:,} changed")  # fmt: skip
-        clocked("export it", lambda: exports.write_folder(session, second.id, folder / "out"))
-        live = folder / "live.jsonl"
-        clocked("export the live pairs", lambda: exports.write_file(exports.pieces(session, Selection()), live))
+        row("check it", check, 2)
+        row("compare the two", compare, 1, 2)
+        for _ in range(LIVE_ROUNDS):
+            row("export it", export, 2, folder / "out")
+            row("export the live pairs", export_live, folder / "live.jsonl")
+            shutil.rmtree(folder / "out")
     text = before["line"] + before["sqlite_autoindex_line_1"]
     grew = after["line"] + after["sqlite_autoindex_line_1"] - text
     places = after["version_line"] - before["version_line"]
@@ -96,7 +138,6 @@ def measure(pairs: int, folder: Path) -> None:
         f"\nA full copy takes {text / 2**20:,.0f} MiB; the second version added {100 * grew / text:.2f} % of that, "
         f"and {places / pairs:.1f} bytes a line."
     )
-    database.engine(app).dispose()
 
 
 def main() -> None:

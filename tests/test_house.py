@@ -28,11 +28,12 @@ NOUNS, DOORS = CURATOR[2], CURATOR[4]
 UPWARDS = {("curator.cli.door", "curator")}
 TRAINER = (
     ("trainer",),
-    ("config", "hub", "batches", "rates", "schedules", "machine"),
+    ("config", "environment", "hub", "batches", "rates", "schedules", "machine"),
     ("dataset", "model", "base", "record", "checkpoints", "tokenizer", "architecture", "memory", "finished"),
     ("plan", "measures", "signals"),
     ("run", "find_rate", "training", "watch", "preference", "evaluate", "sample", "embed"),
     ("again", "compare", "release", "chat", "serve"),
+    ("cli",),
     ("__main__",),
 )
 # Each takes from a tenth of a second to ten seconds to import.

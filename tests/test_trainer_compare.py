@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from trainer.__main__ import main, make_parser
+from trainer.__main__ import main
+from trainer.cli import make_parser
 from trainer.compare import words_changed
 
 
@@ -66,4 +67,4 @@ def test_the_recipe_of_two_data_sets_is_made_of_commands_that_there_are():
     _, _, rest = text.partition("## Two data sets, one base, the same questions\n")
     recipe, _, _ = rest.partition("\n## ")
     commands = re.findall(r"^\$ python -m trainer (.+)$", recipe, re.MULTILINE)
-    assert [make_parser().parse_args(line.split()).command for line in commands] == ["run", "run", "compare"]
+    assert [make_parser().parse_args(line.split()).act.__name__ for line in commands] == ["run", "run", "compare"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from trainer import UserError
-from trainer.__main__ import make_parser
+from trainer.cli import make_parser
 from trainer.config import RunConfig, fill_in, make_config
 
 

@@ -1,0 +1,74 @@
+"""What the commands of the trainer have in common: parsers, and what a word on the command line may be."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+from trainer import UserError
+from trainer.config import CONFIG_FILE, RunConfig, option_type
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a wrong command line as every other fault that the user can mend: one line, exit code 1."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message[0].upper()}{message[1:]}. See: {self.prog} --help")
+
+
+Commands = argparse._SubParsersAction  # argparse has no other name for it
+
+
+def add_command(
+    commands: Commands[Parser], act: Callable[[dict[str, Any]], None], name: str, *, description: str, **settings: Any
+) -> argparse.ArgumentParser:
+    """Add a command: `act` is called with what was typed. The lines of its description are kept as they are."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = commands.add_parser(name, description=description, formatter_class=raw, **settings)
+    parser.set_defaults(act=act)
+    return parser
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Let a command take the options of a run, and the file to read them from."""
+    parser.add_argument("data", nargs="?", metavar="DATA", help=help_of("data"))
+    parser.add_argument("--config", metavar="FILE", type=Path, help=f"read options from here, not from {CONFIG_FILE}")
+    for each in fields(RunConfig)[1:]:
+        flags = (["-o"] if each.name == "output" else []) + [f"--{each.name.replace('_', '-')}"]
+        if option_type(each.name) is bool:
+            parser.add_argument(*flags, dest=each.name, action="store_true", default=argparse.SUPPRESS,
+                                help=help_of(each.name))  # fmt: skip
+        else:
+            parser.add_argument(*flags, dest=each.name, metavar=each.name.upper(), help=help_of(each.name))
+
+
+def temperature(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 100, and is {text!r}")
+    return value
+
+
+def at_least_one(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more, and is {text!r}")
+    return int(text)
+
+
+def whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number, and is {text!r}") from None
+
+
+def help_of(name: str) -> str:
+    option = next(each for each in fields(RunConfig) if each.name == name)
+    default = "" if option.default is None else f" (default: {option.default})"
+    return f"{option.metadata['reason']}{default}".replace("%", "%%")
