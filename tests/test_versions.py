@@ -222,6 +222,20 @@ def test_where_two_sides_meet_in_one_group_the_fewer_are_left_out_and_named(sess
                for s in versions.sentences(version))  # fmt: skip
 
 
+def test_pairs_that_are_left_out_take_no_room_of_those_that_are_kept(session, fifty, make_pair):
+    versions.freeze(session, Selection(), by="ada")
+    before = sides(session, 1)
+    trained, tested = ([i for i, side in before.items() if side == which][:4] for which in ("train", "test"))
+    for number, (one, other) in enumerate(zip(trained, tested, strict=True)):
+        for pair_id in (one, other):
+            pairs.edit(session, pair_id, {"question": f"The same {words(6, number)}?"}, revision=1, by="ada")
+    for i in range(30):
+        make_pair(words(9, 900 + i), words(20, 990 + i))
+    version, _ = versions.freeze(session, Selection(), by="ada")
+    assert version.report["left_out"]["number"] == 4
+    assert version.counts == {"train": 60, "validation": 8, "test": 8}  # of 76
+
+
 def test_a_tag_pins_a_pair_and_with_it_its_group(session, fifty, make_pair):
     pairs.edit(session, fifty[3].id, {"tags": ["split:test"]}, revision=1, by="ada")
     twin = make_pair("QUESTION number 3", "Something wholly different.")

@@ -109,7 +109,7 @@ def rows_of(session: Session, old: int, new: int, ids: Sequence[int]) -> list[Ro
 
 
 def lengths(session: Session, old: Any, new: Any) -> list[tuple[str, int, int]]:
-    """Return how many answers of two versions are how long. A line that both hold is read once."""
+    """Return how many answers of two versions are how long, without lengths that none has. Each line is read once."""
     import numpy as np
 
     longest = max(int(old.max(initial=0)), int(new.max(initial=0))) + 1
@@ -123,7 +123,8 @@ def lengths(session: Session, old: Any, new: Any) -> list[tuple[str, int, int]]:
         bar[ids[some]] = np.searchsorted(edges, characters[some], side="right")
     counts = [np.bincount(bar[lines], minlength=len(LENGTHS) + 1).tolist() for lines in (old, new)]
     named = [f"{low:,}–{high - 1:,}" for low, high in zip((0, *LENGTHS), LENGTHS, strict=False)]
-    return list(zip([*named, f"{LENGTHS[-1]:,} and more"], *counts, strict=True))
+    rows = zip([*named, f"{LENGTHS[-1]:,} and more"], *counts, strict=True)
+    return [row for row in rows if row[1] or row[2]]
 
 
 def answers_of(session: Session) -> str:
