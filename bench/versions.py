@@ -26,6 +26,7 @@ from sqlalchemy.orm import Session
 
 from bench import corpus
 from curator import create_app, database, exports, history, imports, versions
+from curator.formats.preflight import Report
 from curator.models import Pair, writing
 from curator.search import Selection
 
@@ -84,12 +85,13 @@ def compare(session: Session, first: int, second: int) -> str:
 
 
 def export(session: Session, version: int, folder: Path) -> str:
-    exports.write_folder(session, version, folder)
+    """Do as flask export --version does: a folder, and a report of what training would meet in it."""
+    exports.write_folder(session, version, folder, seen=Report())
     return ""
 
 
-def export_live(session: Session, path: Path) -> str:
-    exports.write_file(exports.pieces(session, Selection()), path)
+def export_live(session: Session, folder: Path) -> str:
+    exports.write_selection(session, Selection(), folder, seen=Report())
     return ""
 
 
@@ -129,7 +131,7 @@ def measure(pairs: int, folder: Path) -> None:
         row("compare the two", compare, 1, 2)
         for _ in range(LIVE_ROUNDS):
             row("export it", export, 2, folder / "out")
-            row("export the live pairs", export_live, folder / "live.jsonl")
+            row("export the live pairs", export_live, folder / "live")
             shutil.rmtree(folder / "out")
     text = before["line"] + before["sqlite_autoindex_line_1"]
     grew = after["line"] + after["sqlite_autoindex_line_1"] - text
