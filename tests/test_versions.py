@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from curator import cleaning, create_app, database, exports, history, imports, j
 from curator.errors import Busy, Conflict, NotFound, UserError
 from curator.models import Line, VersionLine, writing
 from curator.search import Selection
-from curator.versions import freezing, proof, splits
+from curator.versions import counting, freezing, proof, splits
 
 ROOT = Path(__file__).parent.parent
 SOLD = "The shop by the harbour sells fresh bread, coffee and newspapers from seven in the morning"
@@ -354,21 +355,39 @@ def test_a_group_larger_than_a_split_stays_in_training_and_is_spoken_of(session,
     assert any("One group holds 30 of 80 pairs" in sentence for sentence in versions.sentences(version))
 
 
-def test_what_the_first_look_missed_is_found_by_the_second_and_dealt_again(session, make_pair, monkeypatch):
+def close_the_eyes_of(looks, monkeypatch):
+    """Let some of the three that look for near-duplicates find none."""
+    nothing = (np.empty(0, np.int64), np.empty(0, np.int64))
+    read = freezing.grouping.read
+
+    def ungrouped(*arguments):
+        rows = read(*arguments)
+        rows.near = nothing
+        return rows
+
+    def find_none(texts, *arguments, **options):
+        assert len(list(texts)) > 1
+        return SimpleNamespace(left=nothing[0], right=nothing[1], complete=True)
+
+    if "groups" in looks:
+        monkeypatch.setattr(freezing.grouping, "read", ungrouped)
+    if "signatures" in looks:
+        eyes = SimpleNamespace(**vars(proof.minhash) | {"find_similar": find_none})  # the groups look with others
+        monkeypatch.setattr(proof, "minhash", eyes)
+    if "counting" in looks:
+        monkeypatch.setattr(counting, "through", lambda texts, *arguments: texts)
+
+
+@pytest.mark.parametrize("look", ["groups", "signatures", "counting"])
+def test_each_look_for_near_duplicates_keeps_them_together_by_itself(session, make_pair, monkeypatch, look):
     for i in range(30):
         make_pair(words(9, i), words(30, 100 + i))
         make_pair(words(9, i) + " again", words(30, 100 + i))
-    read = freezing.grouping.read
-
-    def blind(*arguments):
-        rows = read(*arguments)
-        rows.near = (np.empty(0, np.int64), np.empty(0, np.int64))
-        return rows
-
-    monkeypatch.setattr(freezing.grouping, "read", blind)
+    close_the_eyes_of({"groups", "signatures", "counting"} - {look}, monkeypatch)
     versions.freeze(session, Selection(), by="ada")
     after = sides(session, 1)
     assert all(after[i] == after[i + 1] for i in range(1, 60, 2))
+    monkeypatch.undo()
     assert versions.check(session, 1).holds
 
 
