@@ -80,9 +80,8 @@ def load(overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
         try:
             values[setting.name] = setting.type(text)
         except ValueError as error:
-            raise UserError(
-                f"{setting.name} is {text!r}, which is no {setting.type.__name__}. {setting.about}."
-            ) from error
+            kind = "a whole number" if setting.type is int else "a number"
+            raise UserError(f"{setting.name} is {text!r}, and must be {kind}: {setting.about}.") from error
     given = dict(overrides or {})
     if "CURATOR_HOME" in given and "DATABASE_URL" not in given and "DATABASE_URL" not in os.environ:
         given["DATABASE_URL"] = f"sqlite:///{Path(given['CURATOR_HOME']) / 'curator.db'}"

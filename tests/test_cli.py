@@ -130,6 +130,19 @@ def test_help_works_in_any_folder_without_an_error(home, tmp_path):
     assert done.stderr == "" and "import-run" in done.stdout
 
 
+def test_a_server_that_can_not_start_says_why_in_a_sentence(home, tmp_path):
+    """Flask shows where an error was raised while it makes an app."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "DATABASE_URL": "mysql://localhost/pairs"}
+    environment.pop("FLASK_APP", None)
+    done = subprocess.run(
+        [sys.executable, "-m", "flask", "run"], env=environment, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "Error: DATABASE_URL names mysql. Use sqlite:/// or postgresql://.\n",
+    )
+
+
 def test_settings_are_listed_without_a_password(runner, monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "postgresql+psycopg://ada:s3cret@localhost/pairs")
     result = cli.settings_ and flask("settings")
@@ -139,7 +152,7 @@ def test_settings_are_listed_without_a_password(runner, monkeypatch):
 def test_a_setting_of_the_wrong_kind_is_named(home, monkeypatch):
     monkeypatch.setenv("CURATOR_PAGE_SIZE", "many")
     result = flask("stats")
-    assert result.returncode == 1 and "CURATOR_PAGE_SIZE is 'many', which is no int" in result.stderr
+    assert result.returncode == 1 and "CURATOR_PAGE_SIZE is 'many', and must be a whole number" in result.stderr
     assert "Traceback" not in result.stderr
 
 

@@ -37,16 +37,19 @@ def stand_in() -> None:
 
 
 def make_app() -> Flask:
-    """Make the curator; where it is about to serve, say where it keeps its data."""
+    """Make the curator; where it is about to serve, say where it keeps its data, or in a sentence why it can't."""
     context = click.get_current_context()
     if context.parent is None:
         # No command is chosen yet: `flask --help` only asks which commands an app brings, and ours are plugins.
         return Flask("curator")
     from curator import create_app, database
 
-    app = create_app()
-    if context.info_name == "run":
-        say(f"Curator keeps its data in {database.describe(database.engine(app))}")
+    try:
+        app = create_app()
+        if context.info_name == "run":
+            say(f"Curator keeps its data in {database.describe(database.engine(app))}")
+    except UserError as error:  # Flask would show where it was raised
+        refuse(error)
     return app
 
 
