@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flask import Blueprint, current_app, render_template, url_for
 
-from curator import duplicates, history, quality, reviews, runs, search, versions
+from curator import duplicates, history, quality, reviews, runs, search, training, versions
 from curator.search import Selection
 from curator.views import door
 
@@ -104,20 +104,22 @@ def freeze() -> Station:
 
 
 def train() -> Station:
-    """Say whether a run waits to be brought in, or give the command that makes one."""
+    """Say whether a run is at work or waits to be brought in, or lead to the next one."""
     waiting = runs.waiting(door.session(), door.run_folders())
-    newest = next(iter(versions.all(door.session())), None)
-    href = url_for("runs.index")
+    known = runs.all(door.session())
     if waiting:
         names = ", ".join(folder.name for folder in waiting[:3])
         true = f"{door.plural(len(waiting), 'run')} to bring in"
-        return Station("runs", "Train", true, names, "Bring it in", href, True)
-    if newest:
-        href = url_for("versions.show", number=newest.id)
-    known = runs.count(door.session())
-    true = door.plural(known, "run") if known else "No run yet"
-    more = "Training happens in the terminal, with one command."
-    return Station("runs", "Train", true, more, "See the command", href, bool(newest and not known))
+        return Station("runs", "Train", true, names, "Bring it in", url_for("runs.index"), True)
+    folder = training.folder_of(known[0].key, door.run_folders()) if known and known[0].state == "running" else None
+    if folder and training.is_at_work(folder):
+        href = url_for("runs.show", run_id=known[0].id)
+        return Station("runs", "Train", f"Run {known[0].name} is at work", "", "Follow it", href, False)
+    newest = next(iter(versions.all(door.session())), None)
+    true = door.plural(len(known), "run") if known else "No run yet"
+    more = "Here or in the terminal; a plan comes first."
+    href = url_for("training.new", data=newest.id) if newest else url_for("training.new")
+    return Station("runs", "Train", true, more, "Train", href, bool(newest and not known))
 
 
 def read() -> Station:
