@@ -31,7 +31,8 @@ TRAINER = (
     ("config", "environment", "hub", "batches", "rates", "schedules", "machine"),
     ("dataset", "model", "base", "record", "checkpoints", "tokenizer", "architecture", "memory", "finished"),
     ("plan", "measures", "signals"),
-    ("run", "find_rate", "training", "watch", "preference", "evaluate", "sample", "embed"),
+    ("run", "find_rate", "training", "arguments", "chance", "watch", "train_losses", "preference", "evaluate")
+    + ("sample", "embed"),
     ("again", "compare", "release", "chat", "serve"),
     ("cli",),
     ("__main__",),

@@ -6,33 +6,27 @@ what they know about several processes, trackers and precisions holds here too.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import math
-import os
-import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import datasets
 import torch
 import transformers
-import trl
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
-from trl import SFTConfig, SFTTrainer
+from trl import SFTTrainer
 
 from trainer import UserError, batches, schedules
+from trainer.arguments import arguments, optimizer
 from trainer.config import FilledConfig
 from trainer.dataset import IGNORED, Rendered
 from trainer.evaluate import line_losses, perplexity
 from trainer.model import Base
-
-MOST_GRADIENT = 1.0  # the norm that a longer gradient is cut to
 
 
 class Diverged(UserError):
@@ -296,67 +290,6 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def arguments(base: Base, config: FilledConfig, steps: int, folder: Path, activation_checkpointing: bool) -> SFTConfig:
-    """Return the arguments of TRL; raises UserError where the installed TRL lacks one of them."""
-    if config.tracker == "tensorboard":
-        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
-    known = {each.name for each in fields(SFTConfig)}
-    on_cpu = base.device.name == "cpu"
-    wanted = {
-        "output_dir": str(folder),
-        "save_strategy": "no",
-        "eval_strategy": "no",
-        "max_steps": steps,
-        "gradient_accumulation_steps": 1,  # a step is cut into parts here
-        "learning_rate": peak(config),
-        "max_grad_norm": MOST_GRADIENT,
-        "weight_decay": 0.0,
-        "seed": config.seed,
-        "data_seed": config.seed,
-        "use_cpu": on_cpu,
-        "bf16": base.device.dtype == torch.bfloat16,
-        "logging_steps": 1,
-        # The default writes 0.0 for a loss that is no number, and goes on with ruined weights.
-        "logging_nan_inf_filter": False,
-        # After running out of memory it would start again from step 0 with the trained weights kept.
-        "auto_find_batch_size": False,
-        "report_to": config.tracker,
-        "disable_tqdm": True,
-        "remove_unused_columns": False,
-        "max_length": None,
-        "packing": False,
-        "dataset_kwargs": {"skip_prepare_dataset": True},
-        # The older name goes with transformers 6.
-        "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing": (
-            activation_checkpointing
-        ),
-    }
-    if missing := wanted.keys() - known:
-        raise UserError(
-            f"trl {trl.__version__} does not know {', '.join(sorted(missing))}, which this program needs. "
-            "Install a version it was tested with: pip install 'trl>=1.13,<1.17'"
-        )
-    return SFTConfig(**wanted)
-
-
-def peak(config: FilledConfig) -> float:
-    """Return the learning rate at its highest: 1 for an optimizer that finds the rate by itself."""
-    return 1.0 if config.optimizer == "prodigy" else config.learning_rate
-
-
-def optimizer(config: FilledConfig) -> tuple[Any, dict[str, Any]] | None:
-    """Return the class and the options of an optimizer that is a package of its own; None for AdamW."""
-    if config.optimizer == "schedule-free":
-        from schedulefree import AdamWScheduleFree
-
-        return AdamWScheduleFree, {"lr": config.learning_rate}
-    if config.optimizer == "prodigy":
-        from prodigyopt import Prodigy
-
-        return Prodigy, {"lr": peak(config), "safeguard_warmup": True, "use_bias_correction": True}
-    return None
-
-
 def keeps_lines_apart(base: Base) -> bool:
     """Return whether lines packed into one row are read as if each were alone: tried on this base, not assumed.
 
@@ -385,33 +318,3 @@ def longest_row(base: Base) -> int:
     settings = base.model.config.get_text_config()
     turns = any(getattr(settings, name, None) for name in ("rope_parameters", "rope_theta", "rope_scaling"))
     return sys.maxsize if turns else base.max_tokens
-
-
-# The state of chance, as text
-
-
-def random_state() -> dict[str, Any]:
-    """Return the state of all that draws numbers in a step, as JSON."""
-    version, numbers, gauss = random.getstate()
-    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {
-        "python": [version, list(numbers), gauss],
-        "torch": as_text(torch.get_rng_state()),
-        "cuda": [as_text(state) for state in devices],
-    }
-
-
-def set_random_state(state: dict[str, Any]) -> None:
-    version, numbers, gauss = state["python"]
-    random.setstate((version, tuple(numbers), gauss))
-    torch.set_rng_state(from_text(state["torch"]))
-    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all([from_text(each) for each in state["cuda"]])
-
-
-def as_text(state: torch.Tensor) -> str:
-    return base64.b64encode(bytes(state.tolist())).decode()
-
-
-def from_text(text: str) -> torch.Tensor:
-    return torch.tensor(list(base64.b64decode(text)), dtype=torch.uint8)

@@ -15,12 +15,14 @@ import torch
 import transformers
 
 from trainer import Stopped, UserError, checkpoints, schedules
+from trainer.chance import random_state, set_random_state
 from trainer.config import FilledConfig
 from trainer.dataset import Example, Rendered, Renderer
 from trainer.model import Base
 from trainer.record import Record
 from trainer.sample import generate, sample_lines
-from trainer.training import Diverged, StepTrainer, random_state, set_random_state
+from trainer.train_losses import TrainLosses
+from trainer.training import Diverged, StepTrainer
 
 EVALUATIONS = 10  # in a run
 ENOUGH_LINES = 20  # of validation, to take one adapter for better than another
@@ -312,47 +314,6 @@ class Watch(transformers.TrainerCallback):
     def say(self, words: str) -> None:
         lead = "\r\x1b[K" if sys.stderr.isatty() else ""
         print(f"{lead}{words}", file=sys.stderr, flush=True)
-
-
-class TrainLosses:
-    """The loss of each training line in each step that has seen it: train_losses.jsonl."""
-
-    def __init__(self, record: Record, steps: int) -> None:
-        """Begin with those of the first `steps` steps that the record has already."""
-        self.record = record
-        self.lines: list[Rendered] = []
-        self.found: dict[int, tuple[list[int], list[float]]] = {}
-        self.earlier = {line["place"]: line for line in record.lines("train_losses.jsonl")} if steps else {}
-        self.steps = steps
-
-    def begin(self, lines: Sequence[Rendered]) -> None:
-        self.lines = list(lines)
-        for place, line in enumerate(lines):
-            seen = self.earlier.get(line.example.place, {"steps": [], "losses": []})
-            kept = [
-                (step, loss) for step, loss in zip(seen["steps"], seen["losses"], strict=True) if step <= self.steps
-            ]
-            self.found[place] = ([step for step, _ in kept], [loss for _, loss in kept])
-
-    def add(self, step: int, losses: Sequence[tuple[int, float]]) -> None:
-        for line, loss in losses:
-            steps, found = self.found[line]
-            steps.append(step)
-            found.append(round(loss, 4))
-
-    def write(self) -> None:
-        self.record.keep_lines(
-            "train_losses.jsonl",
-            (
-                {
-                    "fingerprint": line.example.fingerprint,
-                    "place": line.example.place,
-                    "steps": self.found[place][0],
-                    "losses": self.found[place][1],
-                }
-                for place, line in enumerate(self.lines)
-            ),
-        )
 
 
 def trained_weights(model: Any) -> dict[str, torch.Tensor]:
