@@ -28,8 +28,9 @@ NOUNS, DOORS = CURATOR[2], CURATOR[4]
 UPWARDS = {("curator.cli.door", "curator")}
 TRAINER = (
     ("trainer",),
+    ("ranks",),
     ("config", "environment", "hub", "batches", "rates", "schedules", "machine"),
-    ("dataset", "model", "base", "record", "checkpoints", "tokenizer", "architecture", "memory", "finished"),
+    ("dataset", "model", "shards", "base", "record", "checkpoints", "tokenizer", "architecture", "memory", "finished"),
     ("plan", "measures", "signals"),
     ("run", "find_rate", "training", "arguments", "chance", "watch", "train_losses", "preference", "evaluate")
     + ("sample", "embed"),

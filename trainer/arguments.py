@@ -11,7 +11,7 @@ import torch
 import trl
 from trl import SFTConfig
 
-from trainer import UserError
+from trainer import UserError, ranks
 from trainer.config import FilledConfig
 from trainer.model import Base
 
@@ -38,11 +38,14 @@ def arguments(base: Base, config: FilledConfig, steps: int, folder: Path, activa
         "use_cpu": on_cpu,
         "bf16": base.device.dtype == torch.bfloat16,
         "logging_steps": 1,
+        # What no step changes need not be told; and processes differ in how often they go through the model.
+        "ddp_broadcast_buffers": False,
+        "ddp_find_unused_parameters": False,
         # The default writes 0.0 for a loss that is no number, and goes on with ruined weights.
         "logging_nan_inf_filter": False,
         # After running out of memory it would start again from step 0 with the trained weights kept.
         "auto_find_batch_size": False,
-        "report_to": config.tracker,
+        "report_to": config.tracker if ranks.is_first() else "none",
         "disable_tqdm": True,
         "remove_unused_columns": False,
         "max_length": None,

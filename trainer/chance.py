@@ -12,7 +12,7 @@ import torch
 def random_state() -> dict[str, Any]:
     """Return the state of all that draws numbers in a step, as JSON."""
     version, numbers, gauss = random.getstate()
-    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    devices = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
     return {
         "python": [version, list(numbers), gauss],
         "torch": as_text(torch.get_rng_state()),
@@ -24,8 +24,8 @@ def set_random_state(state: dict[str, Any]) -> None:
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
     torch.set_rng_state(from_text(state["torch"]))
-    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all([from_text(each) for each in state["cuda"]])
+    if torch.cuda.is_available() and state["cuda"]:
+        torch.cuda.set_rng_state(from_text(state["cuda"][0]))
 
 
 def as_text(state: torch.Tensor) -> str:

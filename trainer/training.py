@@ -21,12 +21,15 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from trl import SFTTrainer
 
-from trainer import UserError, batches, schedules
+from trainer import UserError, batches, ranks, schedules, shards
 from trainer.arguments import arguments, optimizer
 from trainer.config import FilledConfig
 from trainer.dataset import IGNORED, Rendered
 from trainer.evaluate import line_losses, perplexity
 from trainer.model import Base
+
+# The loss of a step, and of each of its parts the lines and their losses.
+Worked = tuple[torch.Tensor, list[tuple[list[int], torch.Tensor]]]
 
 
 class Diverged(UserError):
@@ -158,20 +161,18 @@ class StepTrainer(SFTTrainer):
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """Work through one step and leave the sum of its gradients. Raises Diverged and UserError."""
         self.step_lines = inputs["lines"]
-        total, found = self.work_as_memory_allows(model, lambda: self.step_lines)
+        total, found = self.as_memory_allows(model, lambda: self.work_through(model, self.step_lines))
         self.loss = total.item()
         self.line_losses = [
             (line, loss) for part, losses in found for line, loss in zip(part, losses.tolist(), strict=True)
         ]
         return total
 
-    def work_as_memory_allows(
-        self, model: Any, chosen: Callable[[], Sequence[int]]
-    ) -> tuple[torch.Tensor, list[tuple[list[int], torch.Tensor]]]:
-        """Work through the lines chosen, again in parts half as large for as long as memory does not suffice."""
+    def as_memory_allows(self, model: Any, work: Callable[[], Worked]) -> Worked:
+        """Do some work, again in parts half as large for as long as memory does not suffice."""
         while True:
             try:
-                return self.work_through(model, chosen())
+                return work()
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -179,31 +180,59 @@ class StepTrainer(SFTTrainer):
             self.take_smaller_parts()
             model.zero_grad()
 
-    def work_through(
-        self, model: Any, step: Sequence[int]
-    ) -> tuple[torch.Tensor, list[tuple[list[int], torch.Tensor]]]:
-        """Add up the gradients of a step's parts. Return its loss and that of each line, both still on the device."""
+    def work_through(self, model: Any, step: Sequence[int], *, each_does_all: bool = False) -> Worked:
+        """Add up the gradients of a step's lines. Return its loss and that of each line, both still on the device.
+
+        Of several processes each works through its share, or through all of it where that is asked for.
+        """
         model.train()
         if callable(getattr(self.optimizer, "train", None)):
             self.optimizer.train()  # of optimizers that learn with other weights than they answer with
-        whole = self.weigh(step)
-        ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
-        mine = batches.share(step, self.lengths, rank, ranks) if ranks > 1 else step
-        parts = batches.split_step(mine, self.lengths, self.tokens_at_once, packed=self.packed)
+        whole, count = self.weigh(step), ranks.count()
+        if count == 1:
+            return self.add_up(model, self.parts(step), whole)
+        shares = [step if each_does_all else batches.share(step, self.lengths, rank, count) for rank in range(count)]
+        mine = self.parts(shares[ranks.index()])
+        if ranks.is_sharded():
+            # Processes wait for each other in each part, so all have as many of them: some that weigh nothing.
+            most = max(len(self.parts(lines)) for lines in shares)
+            worked = self.add_up(model, mine, whole, idle=[list(step[:1])] * (most - len(mine)))
+            brought = ranks.gather(self.carried(*worked))
+        else:
+            with self.accelerator.no_sync(model):
+                brought = ranks.together(lambda: self.carried(*self.add_up(model, mine, whole)))
+            add_gradients(model)
+        return self.bring_together(brought)
+
+    def add_up(self, model: Any, parts: Sequence[list[int]], whole: int, idle: Sequence[list[int]] = ()) -> Worked:
+        """Add up the gradients of some parts of a step; those of the `idle` ones count nothing."""
         total = torch.zeros((), device=self.args.device)
         found = []
-        for place, part in enumerate(parts, start=1):
+        for place, part in enumerate([*parts, *idle]):
             inputs = self.tensors([self.lines[line] for line in part])
             moved = {name: tensor.to(self.args.device, non_blocking=True) for name, tensor in inputs.items()}
-            # Processes tell each other their gradients once a step, and take the mean, where the sum is wanted.
-            waits = contextlib.nullcontext() if place == len(parts) else self.accelerator.no_sync(model)
-            with waits:
-                with self.compute_loss_context_manager():
-                    loss, losses = self.compute_loss(model, moved, return_outputs=True, num_items_in_batch=whole)
-                self.accelerator.backward(loss * ranks)
-            total += loss.detach() * ranks
+            with self.compute_loss_context_manager():
+                loss, losses = self.compute_loss(model, moved, return_outputs=True, num_items_in_batch=whole)
+            if place >= len(parts):
+                self.accelerator.backward(0 * loss)
+                continue
+            # FSDP takes the mean of all processes, where the sum is wanted.
+            self.accelerator.backward(loss * ranks.count() if ranks.is_sharded() else loss)
+            total += loss.detach()
             found.append((part, losses))
         return total, found
+
+    def carried(self, total: torch.Tensor, found: Sequence[tuple[list[int], torch.Tensor]]) -> Any:
+        """Return what a process tells the others of its share of a step, as it can be sent."""
+        return total.item(), [(part, losses.cpu()) for part, losses in found]
+
+    def bring_together(self, brought: Sequence[Any]) -> Worked:
+        """Return the loss of a step and those of its lines, from what each process tells of its share."""
+        total = torch.tensor(sum(theirs[0] for theirs in brought), device=self.args.device)
+        return total, [each for theirs in brought for each in theirs[1]]
+
+    def parts(self, lines: Sequence[int]) -> list[list[int]]:
+        return batches.split_step(lines, self.lengths, self.tokens_at_once, packed=self.packed)
 
     def weigh(self, step: Sequence[int]) -> int:
         """Return what the sum of a step's losses is divided by."""
@@ -238,7 +267,7 @@ class StepTrainer(SFTTrainer):
 
     def validate(self, lines: Sequence[Rendered]) -> tuple[float, dict[str, float]]:
         """Return the mean loss of lines that are not trained, and what else they are known by."""
-        losses = line_losses(self.model, lines, self.pad, self.base.device)
+        losses = shards.ask(self.model, lines, lambda some: line_losses(self.model, some, self.pad, self.base.device))
         return math.log(perplexity(losses)), {}
 
     @contextlib.contextmanager
@@ -253,11 +282,9 @@ class StepTrainer(SFTTrainer):
 
     def take_smaller_parts(self) -> None:
         """Halve what is worked through at once. Raises UserError where a single line is too much."""
-        if self.accelerator.num_processes > 1:
-            raise UserError(
-                "The memory of one process does not suffice, and the others wait for it. Start again with a smaller "
-                f"--tokens-at-once than {self.tokens_at_once}."
-            )
+        if ranks.is_sharded():
+            words = "The memory of one process does not suffice, and the others wait for it. Start again with a smaller"
+            raise ranks.to_be_told(UserError(f"{words} --tokens-at-once than {self.tokens_at_once}."), by_this=True)
         longest = max(self.lengths)
         if self.tokens_at_once <= longest:
             line = self.lines[self.lengths.index(longest)]
@@ -273,13 +300,32 @@ class StepTrainer(SFTTrainer):
     def probe(self, model: Any) -> None:
         """Work through the heaviest part of all, without an update, until the parts are small enough for it."""
         left = self.steps[self.start :]
-        self.work_as_memory_allows(
-            model, lambda: batches.heaviest(left, self.lengths, self.tokens_at_once, packed=self.packed)
+        self.as_memory_allows(
+            model,
+            lambda: self.work_through(
+                model,
+                batches.heaviest(left, self.lengths, self.tokens_at_once, packed=self.packed),
+                each_does_all=True,
+            ),
         )
         model.zero_grad()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
+
+
+def add_gradients(model: Any) -> None:
+    """Add up the gradients of all processes.
+
+    Only once all are through with their lines: DDP would do so within the last part, where a process that has run out
+    of memory leaves the others waiting, and one without a line would have to invent one.
+    """
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    for weight in weights:
+        if weight.grad is None:
+            weight.grad = torch.zeros_like(weight)
+    for work in [torch.distributed.all_reduce(weight.grad, async_op=True) for weight in weights]:
+        work.wait()
 
 
 def as_step(lines: Sequence[int]) -> dict[str, Sequence[int]]:
