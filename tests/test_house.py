@@ -28,10 +28,12 @@ NOUNS, DOORS = CURATOR[2], CURATOR[4]
 UPWARDS = {("curator.cli.door", "curator")}
 TRAINER = (
     ("trainer",),
+    ("ranks",),
     ("config", "environment", "hub", "batches", "rates", "schedules", "machine"),
-    ("dataset", "model", "base", "record", "checkpoints", "tokenizer", "architecture", "memory", "finished"),
+    ("dataset", "model", "shards", "base", "record", "checkpoints", "tokenizer", "architecture", "memory", "finished"),
     ("plan", "measures", "signals"),
-    ("run", "find_rate", "training", "watch", "preference", "evaluate", "sample", "embed"),
+    ("run", "find_rate", "training", "arguments", "chance", "watch", "train_losses", "preference", "evaluate")
+    + ("sample", "embed"),
     ("again", "compare", "release", "chat", "serve"),
     ("cli",),
     ("__main__",),

@@ -7,8 +7,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from trainer import Stopped, UserError
+from trainer import Stopped, UserError, ranks
 from trainer.cli import make_parser
+
+SEVERAL = ("run", "resume")  # may be started several times by a launcher
 
 
 def stop(number: int, frame: Any) -> NoReturn:
@@ -20,12 +22,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, stop)  # being ended is being stopped: the record says so
     try:
         arguments = vars(make_parser().parse_args(argv))
-        arguments.pop("act")(arguments)
+        act = arguments.pop("act")
+        if ranks.count() > 1 and act.__name__ not in SEVERAL:
+            raise UserError(f"Only {' and '.join(SEVERAL)} work in several processes. Start others with python alone.")
+        act(arguments)
     except UserError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        if ranks.tells(error):
+            print(f"Error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stopped:
-        print(f"\n{stopped or 'Stopped.'}", file=sys.stderr)
+        if ranks.is_first():
+            print(f"\n{stopped or 'Stopped.'}", file=sys.stderr)
         return 128 + getattr(stopped, "signal", signal.SIGINT)
     return 0
 

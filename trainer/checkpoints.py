@@ -178,7 +178,11 @@ def digest_of(file: Path) -> str:
 
 def pack_optimizer(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what an optimizer remembers as tensors by name and as JSON, the reverse of `unpack_optimizer`."""
-    tensors = {f"{place}.{name}": value for place, name, value in entries(state["state"]) if hasattr(value, "shape")}
+    tensors = {
+        f"{place}.{name}": value.full_tensor() if hasattr(value, "full_tensor") else value  # where FSDP has divided it
+        for place, name, value in entries(state["state"])
+        if hasattr(value, "shape")
+    }
     rest = [[place, name, value] for place, name, value in entries(state["state"]) if not hasattr(value, "shape")]
     groups = [
         {name: {"tensor": value.item()} if hasattr(value, "shape") else value for name, value in group.items()}

@@ -8,6 +8,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainer import ranks
+
 NVIDIA_SECONDS = 5
 # Dense bfloat16 arithmetic on paper, TFLOP/s.
 GPU_SPEEDS = {
@@ -41,8 +43,10 @@ def find_machine(threads: int | None = None) -> Machine:
 
 
 def find_gpu() -> Machine | None:
-    """Return the first GPU that nvidia-smi and CUDA_VISIBLE_DEVICES let a run have, or None."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+    """Return the GPU that nvidia-smi and CUDA_VISIBLE_DEVICES let this process have, or None."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    each = [str(ranks.index_here())] if given is None else given.split(",")
+    visible = each[ranks.index_here() % len(each)].strip()
     if visible in ("", "-1") or not shutil.which("nvidia-smi"):
         return None
     asked = "--query-gpu=name,memory.total,memory.free,compute_cap"
@@ -63,7 +67,7 @@ def find_gpu() -> Machine | None:
 
 
 def find_cpu(threads: int | None = None) -> Machine:
-    cores = threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    cores = threads or count_cores()
     flags = read_text("/proc/cpuinfo")
     dtype = "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -75,7 +79,14 @@ def find_cpu(threads: int | None = None) -> Machine:
     if limit.isdecimal():  # of a container; what it may still take
         pages = min(pages, int(limit))
         free = min(free, int(limit) - int(used or 0))
+    free //= ranks.count_here()  # each process holds a model of its own
     return Machine("cpu", f"CPU, {cores} threads", pages, free, dtype, cores * CORE_SPEEDS[dtype] * 1e9)
+
+
+def count_cores() -> int:
+    """Return how many cores this process may keep busy: its share, where others of its run are on the machine."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // ranks.count_here())
 
 
 def read_text(path: str) -> str:

@@ -13,7 +13,7 @@ from bitsandbytes.nn import Linear4bit
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from trainer import UserError, architecture, base
+from trainer import UserError, architecture, base, ranks
 from trainer.config import FilledConfig, RunConfig
 from trainer.hub import hub_answers
 
@@ -93,7 +93,8 @@ def load_base(config: RunConfig) -> Base:
             # Weights that stay unquantised are kept as they are computed with; fp32 copies would cost
             # memory and gain nothing under autocast. Weights that are trained hold small updates in fp32 alone.
             dtype=torch.float32 if config.adapter == "none" else device.dtype,
-            device_map={"": device.name},
+            # What FSDP lays in pieces over the GPUs need not fit into one of them.
+            device_map={"": torch.cuda.current_device() if device.name == "cuda" and not ranks.is_sharded() else "cpu"},
             quantization_config=quantisation(config.quantisation, device),
             use_safetensors=True,
             trust_remote_code=False,

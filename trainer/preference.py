@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch.nn.functional import logsigmoid
 
-from trainer import batches
+from trainer import batches, shards
 from trainer.dataset import IGNORED, Rendered
-from trainer.training import StepTrainer, collate
+from trainer.training import StepTrainer, Worked, collate
 
 
 def dpo_losses(rewards: torch.Tensor) -> torch.Tensor:
@@ -52,7 +52,7 @@ class PreferenceTrainer(StepTrainer):
     def weigh(self, step: Sequence[int]) -> int:
         return len(step)
 
-    def work_through(self, model: Any, step: Sequence[int]) -> Any:
+    def work_through(self, model: Any, step: Sequence[int], *, each_does_all: bool = False) -> Worked:
         if not self.reference:
             # All at once and in their order: rounding differs with what is read beside an answer, and a run that goes
             # on must find the numbers it began with.
@@ -60,9 +60,17 @@ class PreferenceTrainer(StepTrainer):
         self.found = []
         if not self.compares:
             self.baseline = self.estimate_baseline([self.lines[line] for line in step])
-        worked = super().work_through(model, step)
+        worked = super().work_through(model, step, each_does_all=each_does_all)
         self.measures = self.measure(self.found)
         return worked
+
+    def carried(self, total: torch.Tensor, found: Any) -> Any:
+        judged = [(rewards.cpu(), good.cpu()) for rewards, good in self.found[: len(found)]]
+        return *super().carried(total, found), judged
+
+    def bring_together(self, brought: Sequence[Any]) -> Worked:
+        self.found = [each for theirs in brought for each in theirs[2]]
+        return super().bring_together(brought)
 
     def tensors(self, lines: Sequence[Rendered]) -> dict[str, torch.Tensor]:
         answers = [answer for line in lines for answer in line.answers]
@@ -99,21 +107,25 @@ class PreferenceTrainer(StepTrainer):
         """Return the log-likelihood that the base gives to each answer."""
         keys = [tuple(answer.input_ids) for answer in answers]
         new = {key: answer for key, answer in zip(keys, answers, strict=True) if key not in self.reference}
-        for key, found in zip(new, self.ask(list(new.values()), adapted=False), strict=True):
-            self.reference[key] = found
+        if new:
+            self.reference |= zip(new, self.ask(list(new.values()), adapted=False), strict=True)
         return [self.reference[key] for key in keys]
 
     def ask(self, answers: Sequence[Rendered], *, adapted: bool) -> list[float]:
         """Return the log-likelihood of each answer, with the adapter or without, in parts that fit the memory."""
         model = self.accelerator.unwrap_model(self.model)
-        lengths = [len(answer.input_ids) for answer in answers]
-        found: dict[int, float] = {}
-        with self.looking_on(model), nullcontext() if adapted else model.disable_adapter():
-            for part in batches.split_step(range(len(answers)), lengths, self.tokens_at_once, packed=self.packed):
-                inputs = collate([answers[place] for place in part], self.pad, packed=self.packed)
-                moved = {name: tensor.to(self.args.device) for name, tensor in inputs.items()}
-                found |= zip(part, self.likelihoods(model, moved).tolist(), strict=True)
-        return [found[place] for place in range(len(answers))]
+
+        def ask_some(some: Sequence[Rendered]) -> list[float]:
+            lengths = [len(answer.input_ids) for answer in some]
+            found: dict[int, float] = {}
+            with self.looking_on(model), nullcontext() if adapted else model.disable_adapter():
+                for part in batches.split_step(range(len(some)), lengths, self.tokens_at_once, packed=self.packed):
+                    inputs = collate([some[place] for place in part], self.pad, packed=self.packed)
+                    moved = {name: tensor.to(self.args.device) for name, tensor in inputs.items()}
+                    found |= zip(part, self.likelihoods(model, moved).tolist(), strict=True)
+            return [found[place] for place in range(len(some))]
+
+        return shards.ask(model, answers, ask_some)
 
     @contextmanager
     def looking_on(self, model: Any) -> Iterator[None]:

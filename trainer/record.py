@@ -54,7 +54,6 @@ class Record:
     @classmethod
     def begin(cls, folder: Path, asked: RunConfig, resolved: FilledConfig, **facts: Any) -> Record:
         """Make the folder of a run and write run.json into it: a crash leaves its trace."""
-        folder.mkdir(parents=True, exist_ok=True)
         record = cls(
             folder,
             {
@@ -148,6 +147,7 @@ class Record:
             self.write()
 
     def write(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / "run.json", self.facts)
 
     def note(self, metrics: Mapping[str, Any]) -> None:
@@ -162,6 +162,26 @@ class Record:
     def keep_lines(self, name: str, lines: Iterable[Mapping[str, Any]]) -> None:
         """Write objects, one a line, as a file of the run."""
         write_whole(self.folder / name, "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in lines))
+
+
+class Unwritten(Record):
+    """The record of a run as the processes beside its first one have it: to be read, and written by the first."""
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        yield
+
+    def write(self) -> None:
+        pass
+
+    def note(self, metrics: Mapping[str, Any]) -> None:
+        pass
+
+    def keep(self, name: str, content: Mapping[str, Any]) -> None:
+        pass
+
+    def keep_lines(self, name: str, lines: Iterable[Mapping[str, Any]]) -> None:
+        pass
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

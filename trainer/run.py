@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from trainer import Stopped, UserError, batches, checkpoints, dataset, plan, rates, signals
+from trainer import Stopped, UserError, batches, checkpoints, dataset, plan, ranks, rates, shards, signals
 from trainer.checkpoints import Checkpoint
 from trainer.config import FilledConfig, RunConfig, fill_in
 from trainer.dataset import SPLITS, Rendered, Renderer
 from trainer.evaluate import LineLoss, evaluate, line_losses, loss_lines
-from trainer.machine import find_cpu, find_machine
-from trainer.model import Base, add_adapter, load_base
+from trainer.machine import count_cores, find_cpu, find_machine
+from trainer.model import Base, add_adapter, load_base, locate
 from trainer.preference import PreferenceTrainer
-from trainer.record import Record, choose_folder
+from trainer.record import Record, Unwritten, choose_folder
 from trainer.sample import Answer, generate, sample_lines
 from trainer.training import Diverged, StepTrainer, keeps_lines_apart, longest_row
-from trainer.watch import Watch, peak_memory
+from trainer.watch import Watch, peak_memory, trained_weights
 
 PACKAGES = {"schedule-free": "schedulefree", "prodigy": "prodigyopt"}
 
@@ -62,27 +63,48 @@ def run(asked: RunConfig) -> Record:
 
     All that can be refused is refused before the folder is made. Raises UserError.
     """
-    folder = choose_folder(asked.output)
-    path = Path(asked.data) if asked.data else dataset.newest_export()
-    prepared = prepare(asked, path)
-    tell_plan(prepared)
-    base, config = prepared.base, prepared.config
-    say(f"Expected: {prepared.predicted.in_words()}.")
-    record = Record.begin(
-        folder,
-        asked,
-        config,
-        data=prepared.data,
-        lines={name: len(prepared.split(name)) for name in SPLITS},
-        left_out=prepared.left_out,
-        plan={"predicted": prepared.predicted.as_json()},
-        base=base.identity,
-        notes=prepared.renderer.notes,
-        device={"name": base.device.title, "dtype": str(base.device.dtype).removeprefix("torch.")},
-    )
-    with record.alone(), record:
-        finish(prepared, record, None)
+    with ranks.joined():
+        folder, path = ranks.first(lambda: (choose_folder(asked.output), find_data(asked)))
+        prepared = prepare_all(asked, path)
+        tell_plan(prepared)
+        base, config = prepared.base, prepared.config
+        say(f"Expected: {prepared.predicted.in_words()}.")
+        facts: dict[str, Any] = {
+            "data": prepared.data,
+            "lines": {name: len(prepared.split(name)) for name in SPLITS},
+            "left_out": prepared.left_out,
+            "plan": {"predicted": prepared.predicted.as_json()},
+            "base": base.identity,
+            "notes": prepared.renderer.notes,
+            "device": {"name": base.device.title, "dtype": str(base.device.dtype).removeprefix("torch.")},
+            "processes": ranks.count(),
+        }
+        begin = Record.begin if ranks.is_first() else Unwritten.begin
+        record = ranks.agree(lambda: begin(folder, asked, config, **facts))
+        with holding(record), record:
+            finish(prepared, record, None)
     return record
+
+
+def find_data(asked: RunConfig) -> Path:
+    return Path(asked.data) if asked.data else dataset.newest_export()
+
+
+@contextlib.contextmanager
+def holding(record: Record) -> Iterator[None]:
+    """Hold the run for its first process. Raises UserError where it is held already, or not seen by all of them."""
+    with contextlib.ExitStack() as held:
+        ranks.agree(lambda: held.enter_context(record.alone()))
+        ranks.agree(lambda: check_seen(record.folder))
+        yield
+
+
+def check_seen(folder: Path) -> None:
+    if not (folder / "run.json").is_file():
+        raise UserError(
+            f"The run's folder {folder} is not seen by {ranks.name()}. All processes read it: name one with -o that "
+            "lies on storage of all machines, under the same path."
+        )
 
 
 def resume(folder: Path) -> Record:
@@ -90,44 +112,76 @@ def resume(folder: Path) -> Record:
 
     Raises UserError where it is done, is at work, or its data, base or batches are no longer the same.
     """
-    record = Record.reopen(folder)
-    with record.alone():
-        config = FilledConfig(**record.facts["config"]["resolved"])
-        checkpoint, faults = checkpoints.newest_whole(folder)
-        for fault in faults:
-            say(fault)
-        data = record.facts["data"]
-        if dataset.describe(Path(data["path"]))["sha256"] != data["sha256"]:
-            raise UserError(
-                f"{data['path']} was changed since {folder} began, so its steps cannot be gone on with. Put the data "
-                "back, or start a new run with: python -m trainer run"
-            )
-        prepared = prepare(replace(config, unverified=True), Path(data["path"]))
-        if prepared.base.identity["config_sha256"] != record.facts["base"]["config_sha256"]:
-            raise UserError(f"The base {config.base} is no longer the one that {folder} began with. Start a new run.")
-        if checkpoint and checkpoint.state["config"]["batch_size"] != config.batch_size:
-            raise UserError(
-                f"The checkpoint of step {checkpoint.step} took {checkpoint.state['config']['batch_size']} lines a "
-                f"step, and run.json says {config.batch_size}. Put run.json back, or start a new run."
-            )
-        if checkpoint and checkpoint.state["batches"] != batches.digest(*steps_of(prepared)):
-            raise UserError(
-                f"The steps of {folder} are no longer those it began with: its tokenizer or its options have changed. "
-                "Put them back, or start a new run."
-            )
-        step = checkpoint.step if checkpoint else 0
-        say(
-            f"Going on after step {step}." if checkpoint else "There is no checkpoint yet: beginning at the first step."
-        )
-        record.go_on(step)
-        with record:
-            finish(prepared, record, checkpoint)
+    with ranks.joined():
+        record = ranks.agree(lambda: (Record if ranks.is_first() else Unwritten).reopen(folder))
+        with holding(record):
+            go_on(record)
     return record
+
+
+def go_on(record: Record) -> None:
+    """Check that a run is still what it was, and bring it to its end."""
+    config = FilledConfig(**record.facts["config"]["resolved"])
+    checkpoint, faults = checkpoints.newest_whole(record.folder)
+    for fault in faults:
+        say(fault)
+    ranks.agree(lambda: check_data(record))
+    prepared = prepare_all(replace(config, unverified=True), Path(record.facts["data"]["path"]))
+    ranks.agree(lambda: check_same(prepared, record, checkpoint))
+    step = checkpoint.step if checkpoint else 0
+    say(f"Going on after step {step}." if checkpoint else "There is no checkpoint yet: beginning at the first step.")
+    record.facts["processes"] = ranks.count()
+    record.go_on(step)
+    with record:
+        finish(prepared, record, checkpoint)
+
+
+def check_data(record: Record) -> None:
+    data = record.facts["data"]
+    if dataset.describe(Path(data["path"]))["sha256"] != data["sha256"]:
+        raise UserError(
+            f"{data['path']} was changed since {record.folder} began, so its steps cannot be gone on with. Put the "
+            "data back, or start a new run with: python -m trainer run"
+        )
+
+
+def check_same(prepared: Prepared, record: Record, checkpoint: Checkpoint | None) -> None:
+    """Raise UserError where the base or the steps of a run are no longer those it began with."""
+    folder, config = record.folder, prepared.config
+    if prepared.base.identity["config_sha256"] != record.facts["base"]["config_sha256"]:
+        raise UserError(f"The base {config.base} is no longer the one that {folder} began with. Start a new run.")
+    if checkpoint and checkpoint.state["config"]["batch_size"] != config.batch_size:
+        raise UserError(
+            f"The checkpoint of step {checkpoint.step} took {checkpoint.state['config']['batch_size']} lines a "
+            f"step, and run.json says {config.batch_size}. Put run.json back, or start a new run."
+        )
+    if checkpoint and checkpoint.state["batches"] != batches.digest(*steps_of(prepared)):
+        raise UserError(
+            f"The steps of {folder} are no longer those it began with: its tokenizer or its options have changed. "
+            "Put them back, or start a new run."
+        )
+
+
+def prepare_all(asked: RunConfig, path: Path) -> Prepared:
+    """Prepare all processes of a run. Raises UserError where one of them cannot, or sees something else."""
+    if ranks.count() == 1:
+        return prepare(asked, path)
+    ranks.first(lambda: str(locate(asked.base)))  # what is made or looked up once is there for all
+    prepared = ranks.agree(lambda: prepare(asked, path))
+    seen = ranks.gather((batches.digest(*steps_of(prepared)), prepared.data["sha256"], prepared.base.identity))
+    for place, theirs in enumerate(seen):
+        if theirs != seen[0]:
+            raise UserError(
+                f"Process {place} sees other lines or another base than process 0. Name data and base that are the "
+                "same under the same path on all machines."
+            )
+    return prepared
 
 
 def prepare(asked: RunConfig, path: Path) -> Prepared:
     """Read and check the data, load the base, and settle every option. Raises UserError."""
     check_packages(asked)
+    check_sharding(asked)
     threads = use_threads(asked.threads)
     data = dataset.describe(path)
     if not asked.unverified:
@@ -167,10 +221,25 @@ def check_packages(config: RunConfig) -> None:
             )
 
 
+def check_sharding(config: RunConfig) -> None:
+    """Raise UserError where FSDP is asked for and cannot do what the options say."""
+    if not ranks.is_sharded():
+        return
+    if config.quantisation != "none":
+        raise UserError(
+            f"FSDP lays weights in pieces over the processes, and those of --quantisation {config.quantisation} cannot "
+            "be. Add --quantisation none, or leave out --use_fsdp: each process then holds a whole base."
+        )
+    if config.method != "sft":
+        raise UserError(f"--method {config.method} needs a whole base in each process: leave out --use_fsdp.")
+
+
 def use_threads(asked: int | None) -> int:
     """Fix the number of threads, since another number adds up in another order and gives other digits."""
-    threads = asked or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    threads = asked or count_cores()
     torch.set_num_threads(threads)
+    if ranks.count() > 1:  # accelerate sets it again where this is not said
+        os.environ["OMP_NUM_THREADS"] = str(threads)
     return threads
 
 
@@ -222,6 +291,12 @@ def finish(prepared: Prepared, record: Record, checkpoint: Checkpoint | None) ->
         with model.disable_adapter():  # the same model, so that nothing else differs
             found["base"] = measure("base", model, prepared, prompts)
     found["tuned"] = measure("tuned", model, prepared, prompts)
+    ranks.first(lambda: write_down(prepared, record, prompts, found))
+
+
+def write_down(prepared: Prepared, record: Record, prompts: Sequence[Any], found: Mapping[str, Measured]) -> None:
+    """Write what was measured, and what it took; take away what only a run that goes on needs."""
+    config = prepared.config
     losses = {name: each.losses for name, each in found.items()}
     rejected = {name: each.rejected for name, each in found.items()}
     answers = {name: each.answers for name, each in found.items()}
@@ -252,6 +327,8 @@ def fit(prepared: Prepared, record: Record, checkpoint: Checkpoint | None) -> An
     base, config = prepared.base, prepared.config
     steps, lengths = steps_of(prepared)
     packed, tokens_at_once = rows_of(prepared, steps, lengths)
+    agreed = ranks.gather((packed, tokens_at_once, prepared.predicted.memory.checkpointed))
+    packed, tokens_at_once = agreed[0][0], min(each[1] for each in agreed)
     model = add_adapter(base.model, config)
     identity = {
         "batches": batches.digest(steps, lengths),
@@ -274,7 +351,7 @@ def fit(prepared: Prepared, record: Record, checkpoint: Checkpoint | None) -> An
         start=checkpoint.step if checkpoint else 0,
         packed=packed,
         tokens_at_once=tokens_at_once,
-        activation_checkpointing=prepared.predicted.memory.checkpointed,
+        activation_checkpointing=any(each[2] for each in agreed),
         callbacks=[watch],
     )
     watch.follow(trainer)
@@ -285,8 +362,8 @@ def fit(prepared: Prepared, record: Record, checkpoint: Checkpoint | None) -> An
         except Diverged:
             keep_result(model, prepared, record)
             raise
-    if watch.asked_to_stop is not None:
-        raise Stopped(watch.asked_to_stop, f"Stopped. Go on with: python -m trainer resume {record.folder}")
+    if watch.stops is not None:
+        raise Stopped(watch.stops, f"Stopped. Go on with: python -m trainer resume {record.folder}")
     watch.restore_best()
     record.facts["actual"] = {"seconds": round(watch.seconds, 1)}
     return model
@@ -315,12 +392,17 @@ def bytes_below(folder: Path) -> int:
 
 def keep_result(model: Any, prepared: Prepared, record: Record) -> None:
     """Save the adapter, or the whole model where all of it was trained, as `from_pretrained` reads it."""
+    options: dict[str, Any] = {"state_dict": trained_weights(model)} if shards.is_sharded(model) else {}
+    ranks.first(lambda: save_result(model, prepared, record, options))
+
+
+def save_result(model: Any, prepared: Prepared, record: Record, options: dict[str, Any]) -> None:
     if prepared.config.adapter == "none":
         folder = record.folder / "model"
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, **options)
     else:
         folder = record.folder / "adapter"
-        model.save_pretrained(folder, save_embedding_layers=False)
+        model.save_pretrained(folder, save_embedding_layers=False, **options)
     prepared.base.tokenizer.save_pretrained(folder)
 
 
@@ -334,12 +416,21 @@ class Measured(NamedTuple):
 
 def measure(name: str, model: Any, prepared: Prepared, prompts: Sequence[Any]) -> Measured:
     """Let a model read the lines and answer the prompts."""
-    base = prepared.base
+    base, pad = prepared.base, prepared.base.tokenizer.pad_token_id
     say(f"Measuring {name}.")
-    losses = line_losses(model, prepared.answers, base.tokenizer.pad_token_id, base.device)
+
+    def read(lines: Sequence[Rendered]) -> list[LineLoss]:
+        return line_losses(model, lines, pad, base.device)
+
+    def answer(some: Sequence[Any]) -> list[Answer]:
+        return generate(model, prepared.renderer, some, prepared.config, base.device)
+
     others = [line.rejected for line in prepared.tested if line.rejected]
-    rejected = line_losses(model, others, base.tokenizer.pad_token_id, base.device)
-    return Measured(losses, rejected, generate(model, prepared.renderer, prompts, prepared.config, base.device))
+    return Measured(
+        shards.ask(model, prepared.answers, read),
+        shards.ask(model, others, read),
+        shards.ask(model, prompts, answer),
+    )
 
 
 def choose(lines: Sequence[Rendered], most: int, seed: int) -> list[Rendered]:
@@ -349,4 +440,5 @@ def choose(lines: Sequence[Rendered], most: int, seed: int) -> list[Rendered]:
 
 
 def say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
+    if ranks.is_first():
+        print(words, file=sys.stderr, flush=True)

@@ -6,33 +6,30 @@ what they know about several processes, trackers and precisions holds here too.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import math
-import os
-import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import datasets
 import torch
 import transformers
-import trl
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
-from trl import SFTConfig, SFTTrainer
+from trl import SFTTrainer
 
-from trainer import UserError, batches, schedules
+from trainer import UserError, batches, ranks, schedules, shards
+from trainer.arguments import arguments, optimizer
 from trainer.config import FilledConfig
 from trainer.dataset import IGNORED, Rendered
 from trainer.evaluate import line_losses, perplexity
 from trainer.model import Base
 
-MOST_GRADIENT = 1.0  # the norm that a longer gradient is cut to
+# The loss of a step, and of each of its parts the lines and their losses.
+Worked = tuple[torch.Tensor, list[tuple[list[int], torch.Tensor]]]
 
 
 class Diverged(UserError):
@@ -164,20 +161,18 @@ class StepTrainer(SFTTrainer):
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """Work through one step and leave the sum of its gradients. Raises Diverged and UserError."""
         self.step_lines = inputs["lines"]
-        total, found = self.work_as_memory_allows(model, lambda: self.step_lines)
+        total, found = self.as_memory_allows(model, lambda: self.work_through(model, self.step_lines))
         self.loss = total.item()
         self.line_losses = [
             (line, loss) for part, losses in found for line, loss in zip(part, losses.tolist(), strict=True)
         ]
         return total
 
-    def work_as_memory_allows(
-        self, model: Any, chosen: Callable[[], Sequence[int]]
-    ) -> tuple[torch.Tensor, list[tuple[list[int], torch.Tensor]]]:
-        """Work through the lines chosen, again in parts half as large for as long as memory does not suffice."""
+    def as_memory_allows(self, model: Any, work: Callable[[], Worked]) -> Worked:
+        """Do some work, again in parts half as large for as long as memory does not suffice."""
         while True:
             try:
-                return self.work_through(model, chosen())
+                return work()
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -185,31 +180,59 @@ class StepTrainer(SFTTrainer):
             self.take_smaller_parts()
             model.zero_grad()
 
-    def work_through(
-        self, model: Any, step: Sequence[int]
-    ) -> tuple[torch.Tensor, list[tuple[list[int], torch.Tensor]]]:
-        """Add up the gradients of a step's parts. Return its loss and that of each line, both still on the device."""
+    def work_through(self, model: Any, step: Sequence[int], *, each_does_all: bool = False) -> Worked:
+        """Add up the gradients of a step's lines. Return its loss and that of each line, both still on the device.
+
+        Of several processes each works through its share, or through all of it where that is asked for.
+        """
         model.train()
         if callable(getattr(self.optimizer, "train", None)):
             self.optimizer.train()  # of optimizers that learn with other weights than they answer with
-        whole = self.weigh(step)
-        ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
-        mine = batches.share(step, self.lengths, rank, ranks) if ranks > 1 else step
-        parts = batches.split_step(mine, self.lengths, self.tokens_at_once, packed=self.packed)
+        whole, count = self.weigh(step), ranks.count()
+        if count == 1:
+            return self.add_up(model, self.parts(step), whole)
+        shares = [step if each_does_all else batches.share(step, self.lengths, rank, count) for rank in range(count)]
+        mine = self.parts(shares[ranks.index()])
+        if ranks.is_sharded():
+            # Processes wait for each other in each part, so all have as many of them: some that weigh nothing.
+            most = max(len(self.parts(lines)) for lines in shares)
+            worked = self.add_up(model, mine, whole, idle=[list(step[:1])] * (most - len(mine)))
+            brought = ranks.gather(self.carried(*worked))
+        else:
+            with self.accelerator.no_sync(model):
+                brought = ranks.together(lambda: self.carried(*self.add_up(model, mine, whole)))
+            add_gradients(model)
+        return self.bring_together(brought)
+
+    def add_up(self, model: Any, parts: Sequence[list[int]], whole: int, idle: Sequence[list[int]] = ()) -> Worked:
+        """Add up the gradients of some parts of a step; those of the `idle` ones count nothing."""
         total = torch.zeros((), device=self.args.device)
         found = []
-        for place, part in enumerate(parts, start=1):
+        for place, part in enumerate([*parts, *idle]):
             inputs = self.tensors([self.lines[line] for line in part])
             moved = {name: tensor.to(self.args.device, non_blocking=True) for name, tensor in inputs.items()}
-            # Processes tell each other their gradients once a step, and take the mean, where the sum is wanted.
-            waits = contextlib.nullcontext() if place == len(parts) else self.accelerator.no_sync(model)
-            with waits:
-                with self.compute_loss_context_manager():
-                    loss, losses = self.compute_loss(model, moved, return_outputs=True, num_items_in_batch=whole)
-                self.accelerator.backward(loss * ranks)
-            total += loss.detach() * ranks
+            with self.compute_loss_context_manager():
+                loss, losses = self.compute_loss(model, moved, return_outputs=True, num_items_in_batch=whole)
+            if place >= len(parts):
+                self.accelerator.backward(0 * loss)
+                continue
+            # FSDP takes the mean of all processes, where the sum is wanted.
+            self.accelerator.backward(loss * ranks.count() if ranks.is_sharded() else loss)
+            total += loss.detach()
             found.append((part, losses))
         return total, found
+
+    def carried(self, total: torch.Tensor, found: Sequence[tuple[list[int], torch.Tensor]]) -> Any:
+        """Return what a process tells the others of its share of a step, as it can be sent."""
+        return total.item(), [(part, losses.cpu()) for part, losses in found]
+
+    def bring_together(self, brought: Sequence[Any]) -> Worked:
+        """Return the loss of a step and those of its lines, from what each process tells of its share."""
+        total = torch.tensor(sum(theirs[0] for theirs in brought), device=self.args.device)
+        return total, [each for theirs in brought for each in theirs[1]]
+
+    def parts(self, lines: Sequence[int]) -> list[list[int]]:
+        return batches.split_step(lines, self.lengths, self.tokens_at_once, packed=self.packed)
 
     def weigh(self, step: Sequence[int]) -> int:
         """Return what the sum of a step's losses is divided by."""
@@ -244,7 +267,7 @@ class StepTrainer(SFTTrainer):
 
     def validate(self, lines: Sequence[Rendered]) -> tuple[float, dict[str, float]]:
         """Return the mean loss of lines that are not trained, and what else they are known by."""
-        losses = line_losses(self.model, lines, self.pad, self.base.device)
+        losses = shards.ask(self.model, lines, lambda some: line_losses(self.model, some, self.pad, self.base.device))
         return math.log(perplexity(losses)), {}
 
     @contextlib.contextmanager
@@ -259,11 +282,9 @@ class StepTrainer(SFTTrainer):
 
     def take_smaller_parts(self) -> None:
         """Halve what is worked through at once. Raises UserError where a single line is too much."""
-        if self.accelerator.num_processes > 1:
-            raise UserError(
-                "The memory of one process does not suffice, and the others wait for it. Start again with a smaller "
-                f"--tokens-at-once than {self.tokens_at_once}."
-            )
+        if ranks.is_sharded():
+            words = "The memory of one process does not suffice, and the others wait for it. Start again with a smaller"
+            raise ranks.to_be_told(UserError(f"{words} --tokens-at-once than {self.tokens_at_once}."), by_this=True)
         longest = max(self.lengths)
         if self.tokens_at_once <= longest:
             line = self.lines[self.lengths.index(longest)]
@@ -279,13 +300,32 @@ class StepTrainer(SFTTrainer):
     def probe(self, model: Any) -> None:
         """Work through the heaviest part of all, without an update, until the parts are small enough for it."""
         left = self.steps[self.start :]
-        self.work_as_memory_allows(
-            model, lambda: batches.heaviest(left, self.lengths, self.tokens_at_once, packed=self.packed)
+        self.as_memory_allows(
+            model,
+            lambda: self.work_through(
+                model,
+                batches.heaviest(left, self.lengths, self.tokens_at_once, packed=self.packed),
+                each_does_all=True,
+            ),
         )
         model.zero_grad()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
+
+
+def add_gradients(model: Any) -> None:
+    """Add up the gradients of all processes.
+
+    Only once all are through with their lines: DDP would do so within the last part, where a process that has run out
+    of memory leaves the others waiting, and one without a line would have to invent one.
+    """
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    for weight in weights:
+        if weight.grad is None:
+            weight.grad = torch.zeros_like(weight)
+    for work in [torch.distributed.all_reduce(weight.grad, async_op=True) for weight in weights]:
+        work.wait()
 
 
 def as_step(lines: Sequence[int]) -> dict[str, Sequence[int]]:
@@ -294,67 +334,6 @@ def as_step(lines: Sequence[int]) -> dict[str, Sequence[int]]:
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def arguments(base: Base, config: FilledConfig, steps: int, folder: Path, activation_checkpointing: bool) -> SFTConfig:
-    """Return the arguments of TRL; raises UserError where the installed TRL lacks one of them."""
-    if config.tracker == "tensorboard":
-        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
-    known = {each.name for each in fields(SFTConfig)}
-    on_cpu = base.device.name == "cpu"
-    wanted = {
-        "output_dir": str(folder),
-        "save_strategy": "no",
-        "eval_strategy": "no",
-        "max_steps": steps,
-        "gradient_accumulation_steps": 1,  # a step is cut into parts here
-        "learning_rate": peak(config),
-        "max_grad_norm": MOST_GRADIENT,
-        "weight_decay": 0.0,
-        "seed": config.seed,
-        "data_seed": config.seed,
-        "use_cpu": on_cpu,
-        "bf16": base.device.dtype == torch.bfloat16,
-        "logging_steps": 1,
-        # The default writes 0.0 for a loss that is no number, and goes on with ruined weights.
-        "logging_nan_inf_filter": False,
-        # After running out of memory it would start again from step 0 with the trained weights kept.
-        "auto_find_batch_size": False,
-        "report_to": config.tracker,
-        "disable_tqdm": True,
-        "remove_unused_columns": False,
-        "max_length": None,
-        "packing": False,
-        "dataset_kwargs": {"skip_prepare_dataset": True},
-        # The older name goes with transformers 6.
-        "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing": (
-            activation_checkpointing
-        ),
-    }
-    if missing := wanted.keys() - known:
-        raise UserError(
-            f"trl {trl.__version__} does not know {', '.join(sorted(missing))}, which this program needs. "
-            "Install a version it was tested with: pip install 'trl>=1.13,<1.17'"
-        )
-    return SFTConfig(**wanted)
-
-
-def peak(config: FilledConfig) -> float:
-    """Return the learning rate at its highest: 1 for an optimizer that finds the rate by itself."""
-    return 1.0 if config.optimizer == "prodigy" else config.learning_rate
-
-
-def optimizer(config: FilledConfig) -> tuple[Any, dict[str, Any]] | None:
-    """Return the class and the options of an optimizer that is a package of its own; None for AdamW."""
-    if config.optimizer == "schedule-free":
-        from schedulefree import AdamWScheduleFree
-
-        return AdamWScheduleFree, {"lr": config.learning_rate}
-    if config.optimizer == "prodigy":
-        from prodigyopt import Prodigy
-
-        return Prodigy, {"lr": peak(config), "safeguard_warmup": True, "use_bias_correction": True}
-    return None
 
 
 def keeps_lines_apart(base: Base) -> bool:
@@ -385,33 +364,3 @@ def longest_row(base: Base) -> int:
     settings = base.model.config.get_text_config()
     turns = any(getattr(settings, name, None) for name in ("rope_parameters", "rope_theta", "rope_scaling"))
     return sys.maxsize if turns else base.max_tokens
-
-
-# The state of chance, as text
-
-
-def random_state() -> dict[str, Any]:
-    """Return the state of all that draws numbers in a step, as JSON."""
-    version, numbers, gauss = random.getstate()
-    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {
-        "python": [version, list(numbers), gauss],
-        "torch": as_text(torch.get_rng_state()),
-        "cuda": [as_text(state) for state in devices],
-    }
-
-
-def set_random_state(state: dict[str, Any]) -> None:
-    version, numbers, gauss = state["python"]
-    random.setstate((version, tuple(numbers), gauss))
-    torch.set_rng_state(from_text(state["torch"]))
-    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all([from_text(each) for each in state["cuda"]])
-
-
-def as_text(state: torch.Tensor) -> str:
-    return base64.b64encode(bytes(state.tolist())).decode()
-
-
-def from_text(text: str) -> torch.Tensor:
-    return torch.tensor(list(base64.b64decode(text)), dtype=torch.uint8)

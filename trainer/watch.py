@@ -14,13 +14,15 @@ from typing import Any
 import torch
 import transformers
 
-from trainer import Stopped, UserError, checkpoints, schedules
+from trainer import Stopped, UserError, checkpoints, ranks, schedules, shards
+from trainer.chance import random_state, set_random_state
 from trainer.config import FilledConfig
 from trainer.dataset import Example, Rendered, Renderer
 from trainer.model import Base
 from trainer.record import Record
 from trainer.sample import generate, sample_lines
-from trainer.training import Diverged, StepTrainer, random_state, set_random_state
+from trainer.train_losses import TrainLosses
+from trainer.training import Diverged, StepTrainer
 
 EVALUATIONS = 10  # in a run
 ENOUGH_LINES = 20  # of validation, to take one adapter for better than another
@@ -31,7 +33,8 @@ KEPT = 2  # newest checkpoints, beside the best
 class Watch(transformers.TrainerCallback):
     """Notes each step in the record, and decides when to evaluate, to save, and to stop.
 
-    All of it happens once a step, after the update; only a gradient that is no number is found before.
+    All of it happens once a step, after the update; only a gradient that is no number is found before. Of several
+    processes each decides from the same numbers; the first one alone writes, and speaks.
     """
 
     def __init__(
@@ -59,7 +62,8 @@ class Watch(transformers.TrainerCallback):
         self.seconds: float = was.get("seconds", 0.0)  # of training alone
         self.side_seconds: list[float] = []  # of evaluations, one by one
         self.saved_at = time.monotonic()
-        self.asked_to_stop: int | None = None
+        self.asked_to_stop: int | None = None  # by a signal to this process
+        self.stops: int | None = None  # by a signal to any process, once all know
         self.warned: set[str] = set()
         self.line_losses = TrainLosses(record, resumed.step if resumed else 0)
         self.losses = [line["loss"] for line in record.metrics()] if resumed else []
@@ -109,18 +113,20 @@ class Watch(transformers.TrainerCallback):
         if self.resumed:
             state.global_step = self.resumed.step
             trainer.slowed = self.resumed.state["watch"]["slowed"]
-            trainer.optimizer.load_state_dict(
-                checkpoints.unpack_optimizer(self.resumed.tensors("optimizer"), self.resumed.state["optimizer"])
-            )
-            set_random_state(self.resumed.state["random"])
+            packed = checkpoints.unpack_optimizer(self.resumed.tensors("optimizer"), self.resumed.state["optimizer"])
+            trainer.optimizer.load_state_dict(lay_out(packed, trainer.optimizer))
+            chances = self.resumed.state["random"]
+            set_random_state(chances[ranks.index() % len(chances)])
         self.started = time.monotonic()
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         step = state.global_step + 1
         if not math.isfinite(self.trainer.loss):
             raise Diverged(self.words_of_divergence("loss", self.trainer.loss, step, step - 1))
-        gradients = [weight.grad for weight in self.trainer.model.parameters() if weight.grad is not None]
-        if not torch.stack(torch._foreach_norm(gradients)).isfinite().all():
+        weights = self.trainer.model.parameters()
+        gradients = [shards.local(weight.grad) for weight in weights if weight.grad is not None]
+        is_finite = bool(torch.stack(torch._foreach_norm(gradients)).isfinite().all())
+        if not all(ranks.gather(is_finite)):
             raise Diverged(self.words_of_divergence("gradient", math.nan, step, step - 1))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **kwargs: Any) -> None:
@@ -128,9 +134,12 @@ class Watch(transformers.TrainerCallback):
             return
         step = state.global_step
         self.seconds += time.monotonic() - self.started
+        late = time.monotonic() - self.saved_at > SAVE_SECONDS
+        told = ranks.gather((self.asked_to_stop, late, peak_memory()))
+        self.stops = next((signal for signal, _, _ in told if signal is not None), None)
         self.line_losses.add(step, self.trainer.line_losses)
         self.losses.append(self.trainer.loss)
-        line = self.measure_step(step, logs)
+        line = self.measure_step(step, logs, max(peak for _, _, peak in told))
         if self.validation and (step % self.evaluated_each == 0 or step == self.steps):
             line |= self.evaluate(step)
             if self.is_over:
@@ -142,16 +151,16 @@ class Watch(transformers.TrainerCallback):
         self.record.note(line)
         self.show(line)
         self.warn(step)
-        ends = step == self.steps or control.should_training_stop or self.asked_to_stop is not None
-        if ends or "eval_loss" in line or time.monotonic() - self.saved_at > SAVE_SECONDS:
+        ends = step == self.steps or control.should_training_stop or self.stops is not None
+        if ends or "eval_loss" in line or told[0][1]:
             self.save(step)
-        if self.asked_to_stop is not None:
+        if self.stops is not None:
             control.should_training_stop = True
         self.started = time.monotonic()
 
     # Numbers
 
-    def measure_step(self, step: int, logs: dict[str, Any]) -> dict[str, Any]:
+    def measure_step(self, step: int, logs: dict[str, Any], peak: int) -> dict[str, Any]:
         done = self.tokens[step] - self.tokens[self.first]
         here = self.seconds - (self.resumed.state["watch"]["seconds"] if self.resumed else 0.0)
         speed = done / max(here, 1e-9)
@@ -168,7 +177,7 @@ class Watch(transformers.TrainerCallback):
             "supervised_tokens": self.learnt[step],
             "tokens_per_second": round(speed, 1),
             "seconds_left": round(left, 1),
-            "peak_memory": peak_memory(),
+            "peak_memory": peak,
             **self.trainer.measures,
         }
 
@@ -196,9 +205,14 @@ class Watch(transformers.TrainerCallback):
         """Answer the fixed prompts, to be read along; what chance brings to the next step stays as it is."""
         if not self.prompts:
             return
-        cards = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+        cards = [torch.cuda.current_device()] if torch.cuda.is_available() else []
         with torch.random.fork_rng(devices=cards):
-            answers = generate(self.trainer.model, self.renderer, self.prompts, self.config, self.base.device)
+            model = self.trainer.model
+            answers = shards.ask(
+                model,
+                self.prompts,
+                lambda some: generate(model, self.renderer, some, self.config, self.base.device),
+            )
         self.record.keep_lines(
             f"progress/samples-{step:06d}.jsonl", sample_lines(self.prompts, {"tuned": answers}, self.config)
         )
@@ -225,26 +239,26 @@ class Watch(transformers.TrainerCallback):
     def save(self, step: int) -> None:
         """Keep all that the next step depends on, and take away what no step needs any more."""
         with self.answering_weights():
+            weights = trained_weights(self.trainer.model)
             optimizer, packed = checkpoints.pack_optimizer(self.trainer.optimizer.state_dict())
-            checkpoints.save(
-                self.record.folder,
-                step,
-                {"weights": trained_weights(self.trainer.model), "optimizer": optimizer},
-                {
-                    **self.identity,
-                    "optimizer": packed,
-                    "random": random_state(),
-                    "watch": {
-                        "best": self.best,
-                        "since_best": self.since_best,
-                        "seconds": self.seconds,
-                        "slowed": self.trainer.slowed,
-                        "tokens_at_once": self.trainer.tokens_at_once,
-                    },
+            state = {
+                **self.identity,
+                "optimizer": packed,
+                "random": ranks.gather(random_state()),
+                "watch": {
+                    "best": self.best,
+                    "since_best": self.since_best,
+                    "seconds": self.seconds,
+                    "slowed": self.trainer.slowed,
+                    "tokens_at_once": self.trainer.tokens_at_once,
                 },
-            )
-        self.line_losses.write()
+            }
+            ranks.first(lambda: self.write(step, {"weights": weights, "optimizer": optimizer}, state))
         self.saved_at = time.monotonic()
+
+    def write(self, step: int, tensors: dict[str, checkpoints.Tensors], state: dict[str, Any]) -> None:
+        checkpoints.save(self.record.folder, step, tensors, state)
+        self.line_losses.write()
         newest = checkpoints.numbers(self.record.folder / checkpoints.FOLDER)[-KEPT:]
         checkpoints.keep_only(self.record.folder, {*newest, *([self.best_step] if self.picks_best else [])})
 
@@ -294,6 +308,8 @@ class Watch(transformers.TrainerCallback):
     # Words
 
     def show(self, line: dict[str, Any]) -> None:
+        if not ranks.is_first():
+            return
         step = line["step"]
         words = [f"step {step} of {self.steps}", f"loss {line['loss']:.3f}"]
         if self.best:
@@ -310,55 +326,16 @@ class Watch(transformers.TrainerCallback):
             print(", ".join(words).capitalize(), file=sys.stderr, flush=True)
 
     def say(self, words: str) -> None:
+        if not ranks.is_first():
+            return
         lead = "\r\x1b[K" if sys.stderr.isatty() else ""
         print(f"{lead}{words}", file=sys.stderr, flush=True)
-
-
-class TrainLosses:
-    """The loss of each training line in each step that has seen it: train_losses.jsonl."""
-
-    def __init__(self, record: Record, steps: int) -> None:
-        """Begin with those of the first `steps` steps that the record has already."""
-        self.record = record
-        self.lines: list[Rendered] = []
-        self.found: dict[int, tuple[list[int], list[float]]] = {}
-        self.earlier = {line["place"]: line for line in record.lines("train_losses.jsonl")} if steps else {}
-        self.steps = steps
-
-    def begin(self, lines: Sequence[Rendered]) -> None:
-        self.lines = list(lines)
-        for place, line in enumerate(lines):
-            seen = self.earlier.get(line.example.place, {"steps": [], "losses": []})
-            kept = [
-                (step, loss) for step, loss in zip(seen["steps"], seen["losses"], strict=True) if step <= self.steps
-            ]
-            self.found[place] = ([step for step, _ in kept], [loss for _, loss in kept])
-
-    def add(self, step: int, losses: Sequence[tuple[int, float]]) -> None:
-        for line, loss in losses:
-            steps, found = self.found[line]
-            steps.append(step)
-            found.append(round(loss, 4))
-
-    def write(self) -> None:
-        self.record.keep_lines(
-            "train_losses.jsonl",
-            (
-                {
-                    "fingerprint": line.example.fingerprint,
-                    "place": line.example.place,
-                    "steps": self.found[place][0],
-                    "losses": self.found[place][1],
-                }
-                for place, line in enumerate(self.lines)
-            ),
-        )
 
 
 def trained_weights(model: Any) -> dict[str, torch.Tensor]:
     """Return what is trained, by name, as it is now."""
     return {
-        name: weight.detach().cpu().contiguous().clone()
+        name: shards.whole(weight.detach()).cpu().contiguous().clone()
         for name, weight in model.named_parameters()
         if weight.requires_grad
     }
@@ -371,7 +348,20 @@ def load_weights(model: Any, weights: dict[str, torch.Tensor]) -> None:
         raise UserError("The weights of the checkpoint are those of another base or adapter. Start a new run.")
     with torch.no_grad():
         for name, weight in trained.items():
-            weight.copy_(weights[name])
+            weight.copy_(shards.as_laid(weights[name], weight))
+
+
+def lay_out(state: dict[str, Any], optimizer: Any) -> dict[str, Any]:
+    """Return what an optimizer remembered, as its weights are laid over the processes now."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    memories = {
+        place: {
+            name: shards.as_laid(value, weights[place]) if isinstance(value, torch.Tensor) else value
+            for name, value in memory.items()
+        }
+        for place, memory in state["state"].items()
+    }
+    return state | {"state": memories}
 
 
 def running(numbers: Sequence[int]) -> list[int]:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from trainer import UserError
+from trainer import UserError, ranks
 from trainer.cli.door import Commands, add_command, add_options
 from trainer.config import CONFIG_FILE, make_config
 from trainer.environment import prepare_environment
@@ -122,14 +122,18 @@ def run(arguments: dict[str, Any]) -> None:
     prepare_environment()
     from trainer.run import run as run_once
 
-    print_results(run_once(config).folder)
+    record = run_once(config)
+    if ranks.is_first():
+        print_results(record.folder)
 
 
 def resume(arguments: dict[str, Any]) -> None:
     prepare_environment()
     from trainer.run import resume as go_on
 
-    print_results(go_on(arguments["run"]).folder)
+    record = go_on(arguments["run"])
+    if ranks.is_first():
+        print_results(record.folder)
 
 
 def print_view(view: Any, renderer: Any, *, as_json: bool) -> None:
