@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
-from curator import exports, runs, versions
+from curator import exports, reports, runs, versions
 from curator.errors import UserError
 
 HERE = Path(__file__).parent.parent  # where `trainer` lies beside this package
@@ -222,6 +222,9 @@ def last_words(folder: Path) -> str:
         return f"Stopped after step {now(folder).step}, with a checkpoint to go on from."
     if record.get("state") == "failed":
         return str(record.get("error") or "It failed.")
+    note = reports.note_of(folder)
+    if note and not note.get("is_over"):
+        return "Nothing comes from its machine any more, which may be off or cut off. If it trains, the rest comes."
     if record:
         return "Its process ended before its time, as where it was killed or memory ran out."
     return "Its process ended before it began to train. Its log may say why."
@@ -246,6 +249,7 @@ class Live:
     metrics: list[dict[str, Any]]
     answers: tuple[int, list[dict[str, Any]]] | None  # the step, and what was answered after it
     log: str
+    is_elsewhere: bool  # on another machine, which reports it
     last: dict[str, Any] = field(default_factory=dict)
 
 
@@ -261,7 +265,7 @@ def live(folder: Path) -> Live:
     metrics = metrics_of(folder)
     error = "" if state in ("running", "done") else last_words(folder)
     return Live(folder, state, error, now(folder).steps, thinned(metrics), answers_of(folder), log_end(folder),
-                metrics[-1] if metrics else {})  # fmt: skip
+                reports.is_reported(folder), metrics[-1] if metrics else {})  # fmt: skip
 
 
 def folder_of(key: str, places: list[Path]) -> Path | None:
@@ -338,7 +342,9 @@ children: dict[Path, subprocess.Popen[bytes]] = {}  # those that this process st
 
 
 def is_at_work(folder: Path) -> bool:
-    """Whether a process trains into a folder, one that was started here or in a terminal."""
+    """Whether a process trains into a folder, one that was started here, in a terminal, or on another machine."""
+    if reports.is_reported(folder):
+        return record_of(folder).get("state") == "running" and reports.is_heard(folder)
     return is_held(log_of(folder)) or (record_of(folder).get("state") == "running" and is_held(folder))
 
 

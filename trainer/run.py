@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from trainer import Stopped, UserError, batches, checkpoints, dataset, plan, rates, signals
+from trainer import Stopped, UserError, batches, checkpoints, dataset, plan, rates, report, signals
 from trainer.checkpoints import Checkpoint
 from trainer.config import FilledConfig, RunConfig, fill_in
 from trainer.dataset import SPLITS, Rendered, Renderer
@@ -57,12 +57,13 @@ class Prepared:
         return [line for line in self.answers if line.example.split == "test"]
 
 
-def run(asked: RunConfig) -> Record:
+def run(asked: RunConfig, token: str | None = None) -> Record:
     """Fine-tune once, and leave in the run's folder all that is needed to look at it and to do it again.
 
-    All that can be refused is refused before the folder is made. Raises UserError.
+    All that can be refused is refused before the folder is made. Raises UserError. `token` opens `asked.report_to`.
     """
     folder = choose_folder(asked.output)
+    to = report.destination(asked.report_to, token)
     path = Path(asked.data) if asked.data else dataset.newest_export()
     prepared = prepare(asked, path)
     tell_plan(prepared)
@@ -80,19 +81,20 @@ def run(asked: RunConfig) -> Record:
         notes=prepared.renderer.notes,
         device={"name": base.device.title, "dtype": str(base.device.dtype).removeprefix("torch.")},
     )
-    with record.alone(), record:
+    with record.alone(), report.sending(folder, to), record:
         finish(prepared, record, None)
     return record
 
 
-def resume(folder: Path) -> Record:
+def resume(folder: Path, report_to: str | None = None, token: str | None = None) -> Record:
     """Go on with a run that was broken off, from its newest whole checkpoint, as if it never had been.
 
     Raises UserError where it is done, is at work, or its data, base or batches are no longer the same.
     """
     record = Record.reopen(folder)
+    config = FilledConfig(**record.facts["config"]["resolved"])
+    to = report.destination(report_to or config.report_to, token)
     with record.alone():
-        config = FilledConfig(**record.facts["config"]["resolved"])
         checkpoint, faults = checkpoints.newest_whole(folder)
         for fault in faults:
             say(fault)
@@ -103,7 +105,9 @@ def resume(folder: Path) -> Record:
                 "back, or start a new run with: python -m trainer run"
             )
         prepared = prepare(replace(config, unverified=True), Path(data["path"]))
-        if prepared.base.identity["config_sha256"] != record.facts["base"]["config_sha256"]:
+        began = record.facts["base"]
+        # Older records do not know the weights: nothing can be said against those.
+        if any(began.get(name, now) != now for name, now in prepared.base.identity.items() if name.endswith("_sha256")):
             raise UserError(f"The base {config.base} is no longer the one that {folder} began with. Start a new run.")
         if checkpoint and checkpoint.state["config"]["batch_size"] != config.batch_size:
             raise UserError(
@@ -120,7 +124,7 @@ def resume(folder: Path) -> Record:
             f"Going on after step {step}." if checkpoint else "There is no checkpoint yet: beginning at the first step."
         )
         record.go_on(step)
-        with record:
+        with report.sending(folder, to), record:
             finish(prepared, record, checkpoint)
     return record
 

@@ -9,7 +9,7 @@ from flask import Blueprint, current_app, render_template, request, url_for
 from markupsafe import Markup
 from werkzeug.wrappers import Response
 
-from curator import charts, jobs, runs, tokens, training, versions
+from curator import charts, jobs, reports, runs, tokens, training, versions
 from curator.errors import NotFound, UserError
 from curator.models import Job, Run
 from curator.views import door
@@ -98,6 +98,8 @@ def resume(run_id: int) -> Response:
     folder = training.folder_of(run.key, door.run_folders())
     if folder is None:
         raise UserError(f"The folder of run {run.name} is not on this machine. Go on with it where it is.")
+    if reports.is_reported(folder):
+        raise UserError(f"Run {run.name} trains on another machine. Go on with it there: python -m trainer resume RUN")
     if training.is_at_work(folder):
         raise UserError(f"Run {run.name} is at work already.")
     if not at_work(folder):
