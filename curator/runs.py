@@ -282,6 +282,14 @@ def waiting(session: Session, places: Iterable[Path]) -> list[Path]:
     return found
 
 
+def learning_rate(run: Run) -> float | None:
+    """Return the learning rate that a run was trained with, at its peak; None where its record does not say."""
+    match run.record.get("config"):
+        case {"resolved": {"learning_rate": int() | float() as rate}}:
+            return rate
+    return None
+
+
 def comparison(run: Run) -> list[Measure]:
     """Return the numbers of base and tuned side by side, on the run's test split."""
     test = run.evaluation.get("test") or {}

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ TRAINER = [sys.executable, "-m", "trainer"]
 POLL_SECONDS = 0.5
 STOP_SECONDS = 600  # a step and a checkpoint of a large model take minutes; then it is ended at once
 LOG_BYTES = 12_000  # shown of the end of a log
+RATES = "lr.json"  # what find-lr leaves in a folder
 PROMPT = "$ "  # before each command in a log
 DRAWN = 300  # points of a curve; more are thinned out
 NAME = re.compile(r"[^\W_][\w.-]{0,63}")
@@ -82,7 +83,7 @@ def checked_name(name: str, home: Path) -> Path:
     if not NAME.fullmatch(name):
         raise UserError(f"The name {name!r} can't be a folder's. Use letters, digits, dots and hyphens, 64 at most.")
     folder = home / "runs" / name
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or any(path.name != RATES for path in folder.iterdir())):
         raise UserError(f"There is a run {name} already. Choose another name.")
     return folder
 
@@ -103,22 +104,7 @@ def plan(data: Path, options: Mapping[str, str], on_wait: Callable[[], object]) 
 
     Raises UserError with what speaks against it where there is no plan at all.
     """
-    process = subprocess.Popen(
-        [*TRAINER, "plan", *words(str(data), options), "--json", f"--config={os.devnull}"],
-        cwd=HERE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", env=env(),
-    )  # fmt: skip
-    with process:
-        try:
-            while True:
-                on_wait()
-                try:
-                    said, complaint = process.communicate(timeout=POLL_SECONDS)
-                    break
-                except subprocess.TimeoutExpired:
-                    continue
-        except BaseException:
-            process.kill()
-            raise
+    said, complaint = answer(["plan", *words(str(data), options), "--json"], on_wait)
     if not said.strip():
         raise UserError(last_error(complaint) or "The trainer could not be started. Is it installed?")
     made: dict[str, Any] = json.loads(said)
@@ -128,8 +114,39 @@ def plan(data: Path, options: Mapping[str, str], on_wait: Callable[[], object]) 
     return made
 
 
-def begin(folder: Path, data: str, options: Mapping[str, str]) -> None:
-    """Start to train into a folder, or to go on with the run that is there.
+def find_rate(data: Path, options: Mapping[str, str], folder: Path, on_wait: Callable[[], object]) -> dict[str, Any]:
+    """Let the trainer try learning rates, and return lr.json, which it leaves in a new folder; see `plan`."""
+    others = {name: value for name, value in options.items() if name != "learning_rate"}
+    _, complaint = answer(["find-lr", *words(str(data), others, str(folder))], on_wait)
+    if not (folder / RATES).is_file():
+        raise UserError(last_error(complaint) or "The trainer could not be started. Is it installed?")
+    return runs.read_json(folder / RATES)
+
+
+def answer(asked: Sequence[str], on_wait: Callable[[], object]) -> tuple[str, str]:
+    """Run a command of the trainer to its end, and return what it printed and what it said beside that.
+
+    `on_wait` is called twice a second; what it raises ends the command.
+    """
+    process = subprocess.Popen(
+        [*TRAINER, *asked, f"--config={os.devnull}"],
+        cwd=HERE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", env=env(),
+    )  # fmt: skip
+    with process:
+        try:
+            while True:
+                on_wait()
+                try:
+                    return process.communicate(timeout=POLL_SECONDS)
+                except subprocess.TimeoutExpired:
+                    continue
+        except BaseException:
+            process.kill()
+            raise
+
+
+def begin(folder: Path, data: str, options: Mapping[str, str], rates: Mapping[str, Any] | None = None) -> None:
+    """Start to train into a folder, or to go on with the run that is there. `rates` is how its learning rate was found.
 
     Nothing is started where that was done before and nobody saw its end yet. Raises UserError where another process
     trains there.
@@ -143,6 +160,9 @@ def begin(folder: Path, data: str, options: Mapping[str, str]) -> None:
     if not goes_on:
         asked.append(f"--config={os.devnull}")
     folder.parent.mkdir(parents=True, exist_ok=True)
+    if rates and not goes_on:
+        folder.mkdir(exist_ok=True)
+        exports.write_file([json.dumps(rates)], folder / RATES)
     with log_of(folder).open("ab") as log:
         hold(log.fileno())
         log.write(f"{PROMPT}{shlex.join(['python', '-m', 'trainer', *asked])}\n".encode())

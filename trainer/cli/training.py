@@ -37,9 +37,10 @@ The options are those of run, and keys of {CONFIG_FILE}. The exit code is 1 wher
 FIND_LR_HELP = """\
 Train a throw-away adapter for 80 steps, each with a higher learning rate than the one before, and suggest the rate
 at which the loss falls well before it rises. The curve is written to lr.json in the run's folder; nothing is kept of
-the adapter. The options are those of run; the learning rate asked for is left aside.
+the adapter. The options are those of run; the learning rate asked for is left aside. A run into the same folder keeps
+the curve, and its page shows it.
 
-  python -m trainer find-lr exports/library/ --base models/mine -o runs/library-lr
+  python -m trainer find-lr exports/library/ --base models/mine -o runs/library
 """
 
 REPORT_HELP = """\
