@@ -81,6 +81,63 @@ def step_lines(metrics: Sequence[Mapping[str, Any]], names: Mapping[str, str], t
     return figure(spec, title, spoken)
 
 
+def rate_curve(found: Mapping[str, Any], used: float | None, title: str) -> Markup:
+    """Draw the smoothed loss over the learning rates that were tried, with the suggested one marked, and the used one.
+
+    `found` is the content of lr.json. Empty markup where it holds no curve.
+    """
+    rates, losses, suggestion = found.get("rates"), found.get("smoothed"), found.get("suggestion")
+    if not isinstance(rates, list) or not isinstance(losses, list) or suggestion is None or not is_positive(suggestion):
+        return Markup("")
+    pairs = zip(rates, losses, strict=False)
+    points = [{"rate": rate, "loss": loss} for rate, loss in pairs if is_positive(rate) and is_positive(loss)]
+    if len(points) < 2:
+        return Markup("")
+    lowest = min(points, key=lambda point: point["loss"])
+    spoken = (
+        f"Loss {points[0]['loss']:.2f} at a rate of {points[0]['rate']:.2g}, lowest with {lowest['loss']:.2f} at "
+        f"{lowest['rate']:.2g}. Suggested: {suggestion:.2g}."
+    )
+    marks = [{"rate": suggestion, "said": f"suggested {suggestion:.2g}", "series": "suggested"}]
+    if used and is_positive(used) and abs(math.log(used / suggestion)) > 0.01:
+        spoken += f" Trained with: {used:.2g}."
+        marks.append({"rate": used, "said": f"trained with {used:.2g}", "series": "used"})
+    highest = max(point["loss"] for point in points)
+    for line, mark in enumerate(marks):  # their words below each other, as the rates may be next to each other
+        mark["at"] = highest - 0.08 * line * (highest - lowest["loss"])
+    axis = {"titleFontWeight": "normal", "grid": False, "format": ".0e", "labelOverlap": "greedy"}
+    x = {"field": "rate", "type": "quantitative", "title": "learning rate", "scale": {"type": "log"}, "axis": axis}
+    y = {"type": "quantitative", "title": "loss, smoothed", "scale": {"zero": False}}
+    dashes = {"field": "series", "legend": None, "scale": {"domain": ["suggested", "used"], "range": [[5, 3], [2, 3]]}}
+    y["axis"] = {"titleFontWeight": "normal", "tickCount": 5}
+    spec = {
+        "width": 640,
+        "height": 220,
+        "layer": [
+            {
+                "data": {"values": points},
+                "mark": {"type": "line", "strokeWidth": 2, "color": ACCENT},
+                "encoding": {"x": x, "y": y | {"field": "loss"}},
+            },
+            {
+                "data": {"values": marks},
+                "mark": {"type": "rule", "strokeWidth": 1.5, "color": SECOND},
+                "encoding": {"x": x, "strokeDash": dashes},
+            },
+            {
+                "data": {"values": marks},
+                "mark": {"type": "text", "align": "left", "dx": 6, "color": INK, "fontSize": 12, "font": FONT},
+                "encoding": {"x": x, "y": y | {"field": "at"}, "text": {"field": "said"}},
+            },
+        ],
+    }  # fmt: skip
+    return figure(spec, title, spoken)
+
+
+def is_positive(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 < value < 1e6
+
+
 def spark_line(losses: Sequence[float]) -> Markup:
     """Draw how the loss of one line fell, pass by pass, and say it in words. Empty markup below two passes.
 

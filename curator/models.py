@@ -214,6 +214,7 @@ class Run(Base):
     record: Mapped[dict[str, Any]]  # run.json, whole
     metrics: Mapped[list[Any]] = mapped_column(default=list)  # metrics.jsonl, a dict a step
     evaluation: Mapped[dict[str, Any]] = mapped_column(default=dict)  # evaluation.json
+    rates: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")  # lr.json: how it was found
     version_id: Mapped[int | None] = mapped_column(sa.ForeignKey("version.id"))
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
@@ -367,6 +368,22 @@ class NotDuplicate(Base):
     other_fingerprint: Mapped[str]
     by: Mapped[str]
     at: Mapped[datetime] = mapped_column(default=now)
+
+
+class AccessToken(Base):
+    """What lets a program in that has no browser, such as a trainer on another machine; the token itself is not kept.
+
+    A hash without salt is enough: what is hashed are 32 random bytes, which nobody can guess.
+    """
+
+    __tablename__ = "access_token"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    sha256: Mapped[str] = mapped_column(unique=True)
+    by: Mapped[str]
+    at: Mapped[datetime] = mapped_column(default=now)
+    used_at: Mapped[datetime | None]
 
 
 class Beside(DeclarativeBase):

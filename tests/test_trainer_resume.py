@@ -116,6 +116,15 @@ def test_other_batches_are_refused(option, value, words, stopped, capsys):
     assert words in capsys.readouterr().err
 
 
+def test_a_base_with_other_weights_is_refused(stopped, capsys):
+    """Only its configuration used to be looked at, which a base that was trained on has unchanged."""
+    record = json.loads((stopped / "run.json").read_text())
+    record["base"]["weights_sha256"] = "0" * 64
+    (stopped / "run.json").write_text(json.dumps(record))
+    assert main(["resume", str(stopped)]) == 1
+    assert "is no longer the one that" in capsys.readouterr().err
+
+
 def test_a_run_that_is_done_or_at_work_or_none_is_refused(stopped, tmp_path, capsys):
     from trainer.record import Record
 

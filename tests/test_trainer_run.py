@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from trainer_fixtures import SUMS, make_base, sums, tiny_base  # noqa: F401
 
+from trainer import UserError
 from trainer.__main__ import main
 from trainer.dataset import Renderer, read_examples
 
@@ -258,3 +259,13 @@ def test_a_run_without_a_name_is_given_the_first_free_one(tmp_path, monkeypatch)
     assert choose_folder(None) == Path("runs/kestrel")
     Path("runs/kestrel").mkdir(parents=True)
     assert choose_folder(None) == Path("runs/wren")
+
+
+def test_a_run_goes_into_the_folder_of_its_learning_rate_and_into_no_other_that_is_not_empty(tmp_path):
+    from trainer.record import choose_folder
+
+    (tmp_path / "lr.json").touch()
+    assert choose_folder(str(tmp_path)) == tmp_path
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(UserError, match="exists already"):
+        choose_folder(str(tmp_path))

@@ -14,7 +14,7 @@ from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import expect
 from test_accessibility import faults
 
-from curator import exports, jobs, training, versions
+from curator import charts, exports, jobs, training, versions
 from curator.models import Run
 from curator.search import Selection
 from trainer.config import RunConfig
@@ -94,6 +94,35 @@ def test_an_option_that_can_not_be_is_refused_with_the_words_of_the_trainer(app,
     page = client.get(f"/jobs/{number}")
     assert "--learning-rate is 'high', but must be a number, more than 0." in words(page)
     assert "learning_rate=high" in unescape(page.text), "the way back keeps what was typed"
+
+
+def test_a_learning_rate_is_found_filled_in_and_its_curve_kept_with_the_run(app, client, version, trainer, session):
+    form = {"data": version.id, "base": "builtin", "name": "kestrel", "epochs": "0.1"}
+    number = number_of(client.post("/training/rate", data=form))
+    wait_until(lambda: jobs.get(app, number).state not in jobs.AT_WORK)
+    back = client.get(f"/jobs/{number}").location
+    page = client.get(back)
+    assert 'name="learning_rate" value="0.00033"' in page.text and 'name="epochs" value="0.1"' in page.text
+    assert "A learning rate of 0.00033 is suggested" in words(page) and "lowest with 2.00 at 0.001" in page.text
+    first = started(app, client, version, epochs="0.1", rates=number)
+    wait_until(lambda: jobs.get(app, first).state not in jobs.AT_WORK)
+    run = session.scalars(sa.select(Run)).one()
+    assert run.rates["suggestion"] == 3.3e-4
+    assert "Suggested: 0.00033" in client.get(f"/runs/{run.id}").text
+
+
+def test_rates_that_no_job_found_are_refused(app, client, version, trainer):
+    number = planned(app, client, version)
+    form = {"data": version.id, "base": "builtin", "name": "wren", "rates": number}
+    assert client.post("/training/plan", data=form).status_code == 404
+
+
+def test_the_curve_of_rates_marks_the_suggested_one_and_the_one_that_was_used():
+    found = {"rates": [1e-5, 1e-4, 1e-3], "smoothed": [3.0, 2.0, 4.0], "suggestion": 3.3e-5}
+    svg = charts.rate_curve(found, 1e-4, "Loss by learning rate")
+    assert "suggested 3.3e-05" in svg and "trained with 0.0001" in svg and 'role="img"' in svg
+    assert "trained with" not in charts.rate_curve(found, 3.3e-5, "Loss by learning rate")
+    assert charts.rate_curve({"rates": ["<b>"], "smoothed": None, "suggestion": 0}, None, "") == ""
 
 
 def test_a_run_is_followed_on_its_page_and_comes_home_by_itself(app, client, version, trainer, session):

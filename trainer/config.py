@@ -141,6 +141,9 @@ class RunConfig:
         "that is told of each step too: tensorboard, mlflow, wandb, trackio or none",
         one_of("none", "tensorboard", "mlflow", "wandb", "trackio"),
     )
+    report_to: str | None = option(
+        None, "address of a Curator that is sent the run as it grows, such as http://127.0.0.1:5000; see --token"
+    )
     threads: int | None = option(None, "CPU threads; unset: the cores this process may use", at_least(1))
 
 

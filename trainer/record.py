@@ -30,13 +30,13 @@ SOFTWARE = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate"
 def choose_folder(output: str | None) -> Path:
     """Return where a run will be kept: the folder asked for, else the first free name under runs/.
 
-    Raises UserError where it holds something already. Makes nothing.
+    Raises UserError where it holds something already, other than what find-lr put there. Makes nothing.
     """
     if output is None:
         names = (f"{name}-{n}" if n > 1 else name for n in range(1, 1000) for name in NAMES)
         return next(RUNS / name for name in names if not (RUNS / name).exists())
     folder = Path(output)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or any(path.name != "lr.json" for path in folder.iterdir())):
         raise UserError(f"{folder} exists already. Choose another folder with -o, or take this one away.")
     return folder
 

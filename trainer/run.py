@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from trainer import Stopped, UserError, batches, checkpoints, dataset, plan, ranks, rates, shards, signals
+from trainer import Stopped, UserError, batches, checkpoints, dataset, plan, ranks, rates, report, shards, signals
 from trainer.checkpoints import Checkpoint
 from trainer.config import FilledConfig, RunConfig, fill_in
 from trainer.dataset import SPLITS, Rendered, Renderer
@@ -58,13 +58,14 @@ class Prepared:
         return [line for line in self.answers if line.example.split == "test"]
 
 
-def run(asked: RunConfig) -> Record:
+def run(asked: RunConfig, token: str | None = None) -> Record:
     """Fine-tune once, and leave in the run's folder all that is needed to look at it and to do it again.
 
-    All that can be refused is refused before the folder is made. Raises UserError.
+    All that can be refused is refused before the folder is made. Raises UserError. `token` opens `asked.report_to`.
     """
     with ranks.joined():
         folder, path = ranks.first(lambda: (choose_folder(asked.output), find_data(asked)))
+        to = ranks.agree(lambda: report.destination(asked.report_to, token, asks=ranks.is_first()))
         prepared = prepare_all(asked, path)
         tell_plan(prepared)
         base, config = prepared.base, prepared.config
@@ -81,7 +82,7 @@ def run(asked: RunConfig) -> Record:
         }
         begin = Record.begin if ranks.is_first() else Unwritten.begin
         record = ranks.agree(lambda: begin(folder, asked, config, **facts))
-        with holding(record), record:
+        with holding(record), report.sending(folder, to), record:
             finish(prepared, record, None)
     return record
 
@@ -107,20 +108,22 @@ def check_seen(folder: Path) -> None:
         )
 
 
-def resume(folder: Path) -> Record:
+def resume(folder: Path, report_to: str | None = None, token: str | None = None) -> Record:
     """Go on with a run that was broken off, from its newest whole checkpoint, as if it never had been.
 
     Raises UserError where it is done, is at work, or its data, base or batches are no longer the same.
     """
     with ranks.joined():
         record = ranks.agree(lambda: (Record if ranks.is_first() else Unwritten).reopen(folder))
+        reported = report_to or record.facts["config"]["resolved"].get("report_to")
+        to = ranks.agree(lambda: report.destination(reported, token, asks=ranks.is_first()))
         with holding(record):
-            go_on(record)
+            go_on(record, to)
     return record
 
 
-def go_on(record: Record) -> None:
-    """Check that a run is still what it was, and bring it to its end."""
+def go_on(record: Record, to: report.Destination | None) -> None:
+    """Check that a run is still what it was, and bring it to its end, reported where that is asked."""
     config = FilledConfig(**record.facts["config"]["resolved"])
     checkpoint, faults = checkpoints.newest_whole(record.folder)
     for fault in faults:
@@ -132,7 +135,7 @@ def go_on(record: Record) -> None:
     say(f"Going on after step {step}." if checkpoint else "There is no checkpoint yet: beginning at the first step.")
     record.facts["processes"] = ranks.count()
     record.go_on(step)
-    with record:
+    with report.sending(record.folder, to), record:
         finish(prepared, record, checkpoint)
 
 
@@ -148,7 +151,9 @@ def check_data(record: Record) -> None:
 def check_same(prepared: Prepared, record: Record, checkpoint: Checkpoint | None) -> None:
     """Raise UserError where the base or the steps of a run are no longer those it began with."""
     folder, config = record.folder, prepared.config
-    if prepared.base.identity["config_sha256"] != record.facts["base"]["config_sha256"]:
+    began = record.facts["base"]
+    # Older records do not know the weights: nothing can be said against those.
+    if any(began.get(name, now) != now for name, now in prepared.base.identity.items() if name.endswith("_sha256")):
         raise UserError(f"The base {config.base} is no longer the one that {folder} began with. Start a new run.")
     if checkpoint and checkpoint.state["config"]["batch_size"] != config.batch_size:
         raise UserError(

@@ -1,5 +1,6 @@
 """The `flask` commands: doors for a terminal. Results go to standard output, words about them to standard error."""
 
+from curator.cli.accounts import token
 from curator.cli.backups import backup, restore
 from curator.cli.bulk import pairs_
 from curator.cli.checks import check
@@ -15,7 +16,7 @@ from curator.cli.versions import freeze, publish, versions
 
 COMMANDS = (
     init_db, import_, export, preferences, convert, duplicates, pairs_, clean, check, queue, undo, freeze, versions,
-    publish, import_run, stats, backup, restore, settings_,
+    publish, import_run, token, stats, backup, restore, settings_,
 )  # fmt: skip
 
 stand_in()

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from flask import Flask
 
 LANES = ("curator", "train")  # queues, each with its thread
+TRAINING = ("train", "find rate")  # kinds of the second, as they take all of a machine for hours
 OUTLIVING = ("train",)  # kinds whose process goes on without this one
 APART = ("look", "import")  # kinds that have a process of their own, as they keep Python busy from end to end
 FAULT = "This is a fault of Curator, not of yours. Nothing was changed."
@@ -240,7 +241,7 @@ def enqueue(app: Flask, job: Job) -> None:
 
 def lane_of(lanes: dict[str, Lane], kind: str) -> Lane:
     """Return the queue that jobs of a kind wait in."""
-    return lanes[kind if kind in LANES else LANES[0]]
+    return lanes[LANES[kind in TRAINING]]
 
 
 def take_over(here: Desk) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -233,13 +234,26 @@ def plan_training(
     return {"told": f"{plan['verdict'][0].upper()}{plan['verdict'][1:]}.", "plan": plan, "folder": data}
 
 
+def find_rate(
+    session: Session, by: str, on_progress: Progress, *, home: str, data: str, options: dict[str, str], **_: Any
+) -> dict[str, Any]:
+    """Let the trainer try learning rates on a throw-away adapter; `data` as for the plan."""
+    if data.isdecimal():
+        on_progress(0, None, "Writing the lines of the version")
+        data = str(training.export(session, int(data), Path(home)))
+    with tempfile.TemporaryDirectory(prefix="rates-", dir=home) as place:
+        words = "Trying learning rates in 80 steps"
+        found = training.find_rate(Path(data), options, Path(place), lambda: on_progress(0, None, words))
+    return {"told": f"A learning rate of {found['suggestion']:g} is suggested.", "rates": found}
+
+
 def train(
     session: Session, by: str, on_progress: Progress, *, folder: str, data: str = "",
-    options: dict[str, str] | None = None, **_: Any,
+    options: dict[str, str] | None = None, rates: dict[str, Any] | None = None, **_: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """Train into a folder, or go on with the run that is there, or find again the process that does it already."""
     place, is_here = Path(folder), False
-    training.begin(place, data, options or {})
+    training.begin(place, data, options or {}, rates)
     try:
         for now in training.follow(place):
             on_progress(now.step, now.steps, "Training" if now.step else "Reading the data and the base")
@@ -263,5 +277,5 @@ KINDS: dict[str, Callable[..., dict[str, Any]]] = {
     "find duplicates": find_duplicates, "find meaning": find_meaning, "resolve duplicates": resolve_duplicates,
     "report duplicates": report_duplicates, "build index": build_index, "check": check, "freeze": freeze,
     "look through": look_through, "clean": clean, "act": act_on_pairs, "undo": undo_change,
-    "plan training": plan_training, "train": train,
+    "plan training": plan_training, "find rate": find_rate, "train": train,
 }  # fmt: skip

@@ -37,9 +37,13 @@ def show(job_id: int) -> Response | str:
         onward = url_for("cleaning.index", **job.result["page"])
     if job.kind == "plan training" and job.state == "done":
         onward = url_for("training.plan", job_id=job.id)
+    if job.kind == "find rate" and job.state == "done":
+        options = job.arguments["options"] | {"learning_rate": f"{job.result['rates']['suggestion']:g}"}
+        asked = {"data": job.arguments["data"], "name": job.arguments["name"], **options}
+        onward = url_for("training.new", **asked, rates=job.id)
     if job.kind == "train" and (run := runs.in_folder(door.session(), Path(job.arguments["folder"]))):
         onward = url_for("runs.show", run_id=run.id)
-    if onward and job.kind in ("plan training", "train") and not door.wants_fragment():
+    if onward and job.kind in ("plan training", "find rate", "train") and not door.wants_fragment():
         return door.go(onward)
     changeset = job.result.get("changeset")
     undone = changeset is not None and history.is_undone(door.session(), changeset)

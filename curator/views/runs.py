@@ -52,6 +52,7 @@ def show(run_id: int) -> str:
         run=run,
         curve=charts.loss_curve(run.metrics, f"Loss of run {run.name}") if run.metrics else None,
         rewards=charts.reward_curve(run.metrics, f"Rewards of run {run.name}"),
+        rates=charts.rate_curve(run.rates, runs.learning_rate(run), f"Loss by learning rate, before run {run.name}"),
         comparison=runs.comparison(run),
         sides=sides if "all" in request.args else sides[:SHOWN],
         number=len(sides),

@@ -9,7 +9,7 @@ from flask import Blueprint, current_app, render_template, request, url_for
 from markupsafe import Markup
 from werkzeug.wrappers import Response
 
-from curator import charts, jobs, runs, tokens, training, versions
+from curator import charts, jobs, reports, runs, tokens, training, versions
 from curator.errors import NotFound, UserError
 from curator.models import Job, Run
 from curator.views import door
@@ -19,8 +19,9 @@ bp = Blueprint("training", __name__, url_prefix="/training")
 
 @bp.get("/")
 def new() -> str:
-    """Ask what to train on, which base, and how."""
+    """Ask what to train on, which base, and how; where a learning rate was looked for, show how it was found."""
     base = current_app.config["CURATOR_BASE"]
+    found = rates_of(door.integer("rates"))
     return render_template(
         "training/new.html",
         versions=versions.all(door.session()),
@@ -30,12 +31,37 @@ def new() -> str:
         more=training.MORE,
         values={"base": base, "name": training.free_name(door.home()), **request.args.to_dict()},
         is_more=any(request.args.get(option.name) for option in training.MORE),
+        found=found,
+        curve=charts.rate_curve(found, None, "Loss by learning rate") if found else None,
     )
 
 
 @bp.post("/plan")
 def ask() -> Response:
     """Let the trainer say what the run would do, before anything is trained."""
+    asked = asked_for()
+    rates = door.integer("rates")
+    rates_of(rates)
+    return follow_job(
+        jobs.start(current_app, "plan training", door.who(), f"Plan run {asked['name']}", **asked, rates=rates)
+    )
+
+
+@bp.post("/rate")
+def find_rate() -> Response:
+    """Let the trainer look for a learning rate, and go on with the form."""
+    asked = asked_for()
+    return follow_job(
+        jobs.start(current_app, "find rate", door.who(), f"Find a learning rate for {asked['name']}", **asked)
+    )
+
+
+def follow_job(job: Job) -> Response:
+    return door.go(url_for("jobs.show", job_id=job.id))
+
+
+def asked_for() -> dict[str, Any]:
+    """Return what the form asks for, as jobs take it. Raises UserError for data that it did not offer."""
     data, name = request.form.get("data", ""), request.form.get("name", "").strip()
     # Only what the form offered: a request must not make us read any folder of the machine.
     if not data.isdecimal() and Path(data) not in training.exported(export_folders()):
@@ -45,11 +71,17 @@ def ask() -> Response:
     training.checked_name(name, door.home())
     options = {key: request.form.get(key, "").strip() for key in training.OPTIONS}
     options = {key: value for key, value in options.items() if value}
-    job = jobs.start(
-        current_app, "plan training", door.who(), f"Plan run {name}", home=str(door.home()), data=data, name=name,
-        options=options,
-    )  # fmt: skip
-    return door.go(url_for("jobs.show", job_id=job.id))
+    return {"home": str(door.home()), "data": data, "name": name, "options": options}
+
+
+def rates_of(job_id: int | None) -> dict[str, Any] | None:
+    """Return what a search for a learning rate found. Raises NotFound where that job was another one."""
+    if job_id is None:
+        return None
+    job = jobs.get(current_app, job_id)
+    if job.kind != "find rate" or job.state != "done":
+        raise NotFound(f"Job {job_id} found no learning rate. Look for one on the page Train.")
+    return dict(job.result["rates"])
 
 
 @bp.get("/plan/<int:job_id>")
@@ -79,9 +111,9 @@ def start(job_id: int) -> Response:
         return door.go(url_for("jobs.show", job_id=other.id))
     begun = jobs.start(
         current_app, "train", door.who(), f"Train {name}", folder=str(folder), data=job.result["folder"],
-        options=job.arguments["options"],
+        options=job.arguments["options"], rates=rates_of(job.arguments.get("rates")),
     )  # fmt: skip
-    return door.go(url_for("jobs.show", job_id=begun.id))
+    return follow_job(begun)
 
 
 @bp.get("/<int:run_id>/live")
@@ -98,6 +130,8 @@ def resume(run_id: int) -> Response:
     folder = training.folder_of(run.key, door.run_folders())
     if folder is None:
         raise UserError(f"The folder of run {run.name} is not on this machine. Go on with it where it is.")
+    if reports.is_reported(folder):
+        raise UserError(f"Run {run.name} trains on another machine. Go on with it there: python -m trainer resume RUN")
     if training.is_at_work(folder):
         raise UserError(f"Run {run.name} is at work already.")
     if not at_work(folder):

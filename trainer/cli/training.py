@@ -1,4 +1,4 @@
-"""What trains, and what is asked before: run, plan, find-lr, resume."""
+"""What trains, what is asked before, and who is told: run, plan, find-lr, resume, report."""
 
 from __future__ import annotations
 
@@ -37,10 +37,19 @@ The options are those of run, and keys of {CONFIG_FILE}. The exit code is 1 wher
 FIND_LR_HELP = """\
 Train a throw-away adapter for 80 steps, each with a higher learning rate than the one before, and suggest the rate
 at which the loss falls well before it rises. The curve is written to lr.json in the run's folder; nothing is kept of
-the adapter. The options are those of run; the learning rate asked for is left aside.
+the adapter. The options are those of run; the learning rate asked for is left aside. A run into the same folder keeps
+the curve, and its page shows it.
 
-  python -m trainer find-lr exports/library/ --base models/mine -o runs/library-lr
+  python -m trainer find-lr exports/library/ --base models/mine -o runs/library
 """
+
+REPORT_HELP = """\
+Send a run to Curator on another machine: what it has not got yet, in pieces that may come twice, and what is added
+while the run is at work. run and resume do it by themselves with --report-to. Data and checkpoints stay here.
+
+  CURATOR_TOKEN=… python -m trainer report runs/kestrel --report-to http://127.0.0.1:5000
+"""
+TOKEN_HELP = "lets the run in where it is reported to; better in CURATOR_TOKEN, as others see what is typed here"
 
 
 def add(commands: Commands) -> None:
@@ -54,6 +63,7 @@ def add(commands: Commands) -> None:
         argument_default=argparse.SUPPRESS,
     )
     add_options(parser)
+    parser.add_argument("--token", metavar="TOKEN", help=TOKEN_HELP)
     parser = add_command(
         commands,
         plan,
@@ -86,6 +96,19 @@ def add(commands: Commands) -> None:
         description="Go on with a run from its newest whole checkpoint: the numbers are those of a run never stopped.",
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="the folder of the run, such as runs/kestrel")
+    parser.add_argument("--report-to", metavar="URL", help="of a Curator (default: where the run was reported to)")
+    parser.add_argument("--token", metavar="TOKEN", help=TOKEN_HELP)
+    parser = add_command(
+        commands,
+        report,
+        "report",
+        help="send a run to Curator on another machine",
+        description=REPORT_HELP,
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help="the folder of the run, such as runs/kestrel")
+    parser.add_argument("--report-to", metavar="URL", required=True, help="of a Curator, such as http://127.0.0.1:5000")
+    parser.add_argument("--token", metavar="TOKEN", help=TOKEN_HELP)
+    parser.add_argument("--follow", action="store_true", help="go on until standard input ends, as run does it")
 
 
 def plan(arguments: dict[str, Any]) -> None:
@@ -118,11 +141,12 @@ def find_lr(arguments: dict[str, Any]) -> None:
 
 
 def run(arguments: dict[str, Any]) -> None:
+    token = arguments.pop("token", None)
     config = make_config(arguments, arguments.pop("config", None))
     prepare_environment()
     from trainer.run import run as run_once
 
-    record = run_once(config)
+    record = run_once(config, token)
     if ranks.is_first():
         print_results(record.folder)
 
@@ -131,9 +155,18 @@ def resume(arguments: dict[str, Any]) -> None:
     prepare_environment()
     from trainer.run import resume as go_on
 
-    record = go_on(arguments["run"])
+    record = go_on(arguments["run"], arguments["report_to"], arguments["token"])
     if ranks.is_first():
         print_results(record.folder)
+
+
+def report(arguments: dict[str, Any]) -> None:
+    from trainer import report as room
+
+    folder, follows = arguments["run"], arguments["follow"]
+    to = room.destination(arguments["report_to"], arguments["token"], asks=not follows)
+    assert to  # --report-to is required
+    print(f"{folder} is at {(room.follow if follows else room.report)(folder, to)}")
 
 
 def print_view(view: Any, renderer: Any, *, as_json: bool) -> None:
