@@ -34,7 +34,7 @@ TRAINER = (
     ("plan", "measures", "signals", "report"),
     ("run", "find_rate", "training", "arguments", "chance", "watch", "train_losses", "preference", "evaluate")
     + ("sample", "embed"),
-    ("again", "compare", "release", "chat", "serve"),
+    ("again", "compare", "on_ray", "release", "chat", "serve"),
     ("cli",),
     ("__main__",),
 )

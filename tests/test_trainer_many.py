@@ -15,8 +15,8 @@ from trainer.__main__ import main
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 HERE = Path(__file__).parent
-TEN_STEPS = (
-    "--epochs 5 --quantisation none --precision fp32 --samples 2 --max-new-tokens 4 --progress-prompts 1".split()
+SIX_STEPS = (
+    "--epochs 3 --quantisation none --precision fp32 --samples 2 --max-new-tokens 4 --progress-prompts 1".split()
 )
 FSDP = "--use_fsdp --fsdp_version 2 --fsdp_auto_wrap_policy TRANSFORMER_BASED_WRAP".split()
 
@@ -72,7 +72,7 @@ def preferences(tmp_path_factory):
 @pytest.fixture(scope="module")
 def asked(tiny_base, sums, preferences):  # noqa: F811
     """What is typed for each run, but for its folder."""
-    sft = ["run", str(sums), "--base", str(tiny_base), *TEN_STEPS]
+    sft = ["run", str(sums), "--base", str(tiny_base), *SIX_STEPS]
     return {
         "plain": sft,
         "one-line-steps": [*sft, "--batch-size", "1", "--epochs", "0.2"],
@@ -217,3 +217,40 @@ def test_quantised_weights_are_not_laid_in_pieces(sharded):
     folder, codes, said = sharded
     assert codes["nf4"] == (1, 1)
     assert said.count("Error: FSDP lays weights in pieces over the processes, and those of --quantisation nf4") == 1
+
+
+def test_two_workers_of_ray_learn_what_one_process_does(asked, runs, tmp_path, capfd):
+    pytest.importorskip("ray.train")
+    argv = [*asked["plain"], "-o", str(tmp_path / "run")]
+    assert main([*argv, "--ray", "local", "--workers", "2"]) == 0
+    assert_same(tmp_path / "run", runs / "plain")
+    said = capfd.readouterr()
+    assert said.err.count("Step 6 of 6") == 1  # the first worker's words, once
+    assert f"The run is in {tmp_path / 'run'}/" in said.out
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_cluster_nobody_answers_for_is_refused(asked, capsys):
+    assert main([*asked["plain"], "--ray", "127.0.0.1:9"]) == 1
+    assert "Error: Nobody answers at 127.0.0.1:9" in capsys.readouterr().err
+    assert main([*asked["plain"], "--workers", "2"]) == 1
+    assert "--workers is for a Ray cluster" in capsys.readouterr().err
+
+
+def test_of_two_gpus_one_is_taken_and_what_to_type_for_both_is_said(asked, tmp_path, monkeypatch, capsys):
+    from trainer import machine
+
+    monkeypatch.setattr(machine, "count_gpus", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    monkeypatch.setattr(sys, "argv", ["trainer", "run", "my pairs.jsonl"])
+    (tmp_path / "full").touch()
+    assert main(["run", "my pairs.jsonl", "-o", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert "accelerate launch --multi_gpu --num_processes 2 -m trainer run 'my pairs.jsonl'\n" in said
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "2"
+
+
+def test_commands_that_are_for_one_process_say_so(sums, monkeypatch, capsys):  # noqa: F811
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["find-lr", str(sums)]) == 1
+    assert "Error: Only run and resume work in several processes." in capsys.readouterr().err

@@ -26,4 +26,4 @@ def prepare_environment() -> None:
         glibc.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD
         glibc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
     if "WORLD_SIZE" not in os.environ:  # one process is one GPU; more of them is for accelerate launch
-        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
+        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]

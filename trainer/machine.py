@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +66,28 @@ def find_gpu() -> Machine | None:
         return Machine("cuda", name, int(total) * 2**20, int(free) * 2**20, dtype, 0.4 * peak * 1e12)
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return None  # a driver that does not answer is no GPU
+
+
+def count_gpus() -> int:
+    """Return how many GPUs nvidia-smi and CUDA_VISIBLE_DEVICES let a run have."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible in ("", "-1") or not shutil.which("nvidia-smi"):
+        return 0
+    try:
+        said = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=NVIDIA_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return 0
+    return len(said.stdout.splitlines() if visible is None else visible.split(","))
+
+
+def words_of_idle_gpus(gpus: int, typed: Sequence[str]) -> str | None:
+    """Return what to type for a run on all of so many GPUs, where it would take one of them."""
+    if gpus < 2 or ranks.count() > 1:
+        return None
+    return (
+        f"{gpus} GPUs are there, and this run takes the first. For all of them type: "
+        f"accelerate launch --multi_gpu --num_processes {gpus} -m trainer {shlex.join(typed)}"
+    )
 
 
 def find_cpu(threads: int | None = None) -> Machine:

@@ -20,6 +20,7 @@ from trainer import UserError
 from trainer.config import FilledConfig, RunConfig
 
 RUNS = Path("runs")
+STOP = "stop"  # a file in the folder of a run that asks it to stop, where no signal reaches it
 NAMES = (
     "kestrel wren heron swift plover finch lapwing merlin curlew robin linnet osprey avocet dunlin siskin "
     "redstart goldcrest bittern sandpiper nuthatch"

@@ -7,6 +7,7 @@ import math
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -19,7 +20,7 @@ from trainer.chance import random_state, set_random_state
 from trainer.config import FilledConfig
 from trainer.dataset import Example, Rendered, Renderer
 from trainer.model import Base
-from trainer.record import Record
+from trainer.record import STOP, Record
 from trainer.sample import generate, sample_lines
 from trainer.train_losses import TrainLosses
 from trainer.training import Diverged, StepTrainer
@@ -135,7 +136,7 @@ class Watch(transformers.TrainerCallback):
         step = state.global_step
         self.seconds += time.monotonic() - self.started
         late = time.monotonic() - self.saved_at > SAVE_SECONDS
-        told = ranks.gather((self.asked_to_stop, late, peak_memory()))
+        told = ranks.gather((self.asked(), late, peak_memory()))
         self.stops = next((signal for signal, _, _ in told if signal is not None), None)
         self.line_losses.add(step, self.trainer.line_losses)
         self.losses.append(self.trainer.loss)
@@ -274,12 +275,20 @@ class Watch(transformers.TrainerCallback):
             self.asked_to_stop = number
             self.say("Stopping after this step, and saving it. Once more stops at once.")
 
+        if threading.current_thread() is not threading.main_thread():  # Ray's, which gets none
+            yield
+            return
         before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def asked(self) -> int | None:
+        """Return the signal by which this process was asked to stop, or which the file for it stands for."""
+        by_file = ranks.is_first() and (self.record.folder / STOP).exists()
+        return signal.SIGINT if by_file and self.asked_to_stop is None else self.asked_to_stop
 
     def words_of_divergence(self, what: str, value: float, step: int, good: int) -> str:
         places = [self.trainer.lines[line].example.place for line in self.trainer.step_lines]

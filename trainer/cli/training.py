@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from trainer import UserError, ranks
-from trainer.cli.door import Commands, add_command, add_options
+from trainer import UserError, machine, ranks
+from trainer.cli.door import Commands, add_command, add_options, at_least_one
 from trainer.config import CONFIG_FILE, make_config
 from trainer.environment import prepare_environment
 
@@ -63,6 +63,7 @@ def add(commands: Commands) -> None:
         argument_default=argparse.SUPPRESS,
     )
     add_options(parser)
+    add_launcher(parser)
     parser.add_argument("--token", metavar="TOKEN", help=TOKEN_HELP)
     parser = add_command(
         commands,
@@ -96,6 +97,7 @@ def add(commands: Commands) -> None:
         description="Go on with a run from its newest whole checkpoint: the numbers are those of a run never stopped.",
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="the folder of the run, such as runs/kestrel")
+    add_launcher(parser)
     parser.add_argument("--report-to", metavar="URL", help="of a Curator (default: where the run was reported to)")
     parser.add_argument("--token", metavar="TOKEN", help=TOKEN_HELP)
     parser = add_command(
@@ -109,6 +111,18 @@ def add(commands: Commands) -> None:
     parser.add_argument("--report-to", metavar="URL", required=True, help="of a Curator, such as http://127.0.0.1:5000")
     parser.add_argument("--token", metavar="TOKEN", help=TOKEN_HELP)
     parser.add_argument("--follow", action="store_true", help="go on until standard input ends, as run does it")
+
+
+def add_launcher(parser: argparse.ArgumentParser) -> None:
+    """Let a command be done in processes on a Ray cluster."""
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="train on a Ray cluster: HOST:PORT, auto, or local: one on this machine; all paths on storage they share",
+    )
+    parser.add_argument(
+        "--workers", metavar="N", type=at_least_one, help="processes on the Ray cluster; unset: one for each GPU"
+    )
 
 
 def plan(arguments: dict[str, Any]) -> None:
@@ -142,8 +156,14 @@ def find_lr(arguments: dict[str, Any]) -> None:
 
 def run(arguments: dict[str, Any]) -> None:
     token = arguments.pop("token", None)
+    address, workers = launcher(arguments)
     config = make_config(arguments, arguments.pop("config", None))
-    prepare_environment()
+    if address:
+        from trainer import on_ray
+
+        print_results(on_ray.run(config, address, workers, token))
+        return
+    take_one_gpu()
     from trainer.run import run as run_once
 
     record = run_once(config, token)
@@ -152,7 +172,14 @@ def run(arguments: dict[str, Any]) -> None:
 
 
 def resume(arguments: dict[str, Any]) -> None:
-    prepare_environment()
+    address, workers = launcher(arguments)
+    if address:
+        from trainer import on_ray
+
+        reported = {name: arguments[name] for name in ("report_to", "token")}
+        print_results(on_ray.resume(arguments["run"], address, workers, reported))
+        return
+    take_one_gpu()
     from trainer.run import resume as go_on
 
     record = go_on(arguments["run"], arguments["report_to"], arguments["token"])
@@ -167,6 +194,24 @@ def report(arguments: dict[str, Any]) -> None:
     to = room.destination(arguments["report_to"], arguments["token"], asks=not follows)
     assert to  # --report-to is required
     print(f"{folder} is at {(room.follow if follows else room.report)(folder, to)}")
+
+
+def take_one_gpu() -> None:
+    """Prepare the environment of one process, and say how to have more of them where they would find work."""
+    gpus = machine.count_gpus() if ranks.count() == 1 else 1
+    prepare_environment()
+    if words := machine.words_of_idle_gpus(gpus, sys.argv[1:]):
+        print(words, file=sys.stderr)
+
+
+def launcher(arguments: dict[str, Any]) -> tuple[str | None, int | None]:
+    """Take out of what was typed where Ray is to be asked, and for how many processes. Raises UserError."""
+    address, workers = arguments.pop("ray", None), arguments.pop("workers", None)
+    if workers and not address:
+        raise UserError(
+            "--workers is for a Ray cluster: name one with --ray. On this machine there is: accelerate launch"
+        )
+    return address, workers
 
 
 def print_view(view: Any, renderer: Any, *, as_json: bool) -> None:
