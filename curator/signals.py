@@ -9,7 +9,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload
 
-from curator.models import Pair, Run, Signal
+from curator.errors import NotFound
+from curator.models import FlagFine, Pair, Run, Signal, now, writing
+from curator.pairs import get
 
 # Each kind of line to look at: what it is called, and what it means.
 KINDS = {
@@ -20,6 +22,7 @@ KINDS = {
     "forgotten": ("Forgotten", "They were learnt and lost again, most often first. Often another line says "
                   "the opposite."),
 }  # fmt: skip
+FINE = "losses"  # the flag by which a person's word on a line is kept; no check has it
 FAR = 3.0  # spreads above the median of like lines: one in 700 lies there by chance
 SHOWN = 20
 
@@ -58,8 +61,8 @@ def keep(
 def look(session: Session, run_id: int, kind: str | None = None, *, everything: bool = False) -> Look | None:
     """Return the lines of a run to look at, of one kind or of the first there is; None where there are none.
 
-    Only lines whose pair says what was trained are meant, and is neither rejected nor in the trash: what was
-    dealt with is gone.
+    Only lines whose pair says what was trained are meant, is neither rejected nor in the trash, and was not called
+    fine: what was dealt with is gone.
     """
     counts = {name: session.scalar(meant(sa.select(sa.func.count(Signal.run_id)), run_id, name)) or 0 for name in KINDS}
     numbers = {name: count for name, count in counts.items() if count}
@@ -77,4 +80,32 @@ def meant(query: sa.Select[Any], run_id: int, kind: str) -> sa.Select[Any]:
     """Narrow a query of signals to the lines of a kind that still want a look."""
     is_of = {"suspicious": Signal.suspicious >= FAR, "memorised": Signal.memorised, "forgotten": Signal.forgotten > 0}
     still = sa.and_(Pair.id == Signal.pair_id, Pair.fingerprint == Signal.fingerprint)
-    return query.join(Pair, still).where(Signal.run_id == run_id, is_of[kind], ~Pair.trashed, Pair.status != "rejected")
+    fine = sa.exists().where(
+        FlagFine.pair_id == Pair.id, FlagFine.flag == FINE, FlagFine.fingerprint == Pair.fingerprint
+    )
+    return query.join(Pair, still).where(
+        Signal.run_id == run_id, is_of[kind], ~Pair.trashed, Pair.status != "rejected", ~fine
+    )
+
+
+def call_fine(session: Session, pair_id: int, by: str) -> None:
+    """Take a line from the lists of this run and of all others, until its text changes. Raises NotFound."""
+    with writing(session):
+        fingerprint = get(session, pair_id).fingerprint
+        session.merge(FlagFine(pair_id=pair_id, flag=FINE, fingerprint=fingerprint, by=by, at=now()))
+
+
+def not_fine(session: Session, pair_id: int) -> None:
+    """Forget that a line was called fine. Raises NotFound where nobody said so."""
+    with writing(session):
+        gone = sa.delete(FlagFine).where(FlagFine.pair_id == pair_id, FlagFine.flag == FINE)
+        if not session.execute(gone).rowcount:  # type: ignore[attr-defined]
+            raise NotFound(
+                f"Nobody said that pair {pair_id} is fine as a line to train on, or it was taken back already."
+            )
+
+
+def fine_one(session: Session, pair: Pair) -> FlagFine | None:
+    """Return who called a line fine, and when, as it says now."""
+    said = session.get(FlagFine, (pair.id, FINE))
+    return said if said and said.fingerprint == pair.fingerprint else None

@@ -106,7 +106,8 @@ async function send(form, button) {
   form.ariaBusy = "true";
   const { ok, page, refusal, at } = await ask(button?.getAttribute("formaction") ?? form.getAttribute("action"), { method: "POST", body: data });
   form.ariaBusy = null;
-  if (at && page.querySelector("[data-job]")) return location.assign(at); // it became long work, which is followed there
+  // It became long work, which is followed there; the page of a run that was stopped has its card, too.
+  if (at && new URL(at, location).pathname !== location.pathname && page.querySelector("[data-job]")) return location.assign(at);
   if (!page || (refusal && !ok)) return say(refusal ?? "That did not work.", true);
   if (ok) {
     form.dispatchEvent(new CustomEvent("sent", { bubbles: true }));

@@ -40,6 +40,8 @@ TOGETHER = {
     "test_minhash_files.py": "ray",
     "test_packaging.py": "wheel",
     "test_readers.py": "torch",
+    "test_recipe.py": "torch",
+    "test_training_for_real.py": "torch",
     "test_trainer_base.py": "torch",
     "test_trainer_chat.py": "torch",
     "test_trainer_embed.py": "torch",

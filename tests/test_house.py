@@ -18,7 +18,19 @@ CURATOR = (
     ("database", "formats", "minhash", "vectors", "neighbours", "bitmaps", "staging", "history", "charts")
     + ("language", "private", "flags", "checking"),
     ("accounts", "pairs", "search", "bulk", "duplicates", "imports", "cleaning", "quality", "queue", "versions")
-    + ("exports", "publishing", "signals", "runs", "reports", "training", "reviews", "lineage", "tokens", "backups"),
+    + (
+        "exports",
+        "publishing",
+        "signals",
+        "runs",
+        "reports",
+        "training",
+        "reviews",
+        "lineage",
+        "comparing",
+        "tokens",
+        "backups",
+    ),
     ("jobs",),
     ("views", "cli"),
     ("curator",),

@@ -88,10 +88,15 @@ def test_any_two_runs_can_be_laid_side_by_side(client, session, tuesday, home):
     first, second = tuesday
     again = bring(session, home, "friday", 1, lambda question: 3.0, 0.30)
     assert lineage.since(session, second).previous.name == "friday"  # the newest run on an older version
-    page = client.get(f"/runs/{second.id}?beside={first.id}").text
-    assert "Since run monday" in page and "-4.0" in page
-    page = client.get(f"/runs/{again.id}?beside={first.id}").text  # of the same version: nothing was done in between
-    assert "Beside run monday" in page and "-14.0" in page and "What was done in between" not in page
+    assert (
+        client.get(f"/runs/{second.id}?beside={first.id}").location == f"/runs/compare?run={first.id}&run={second.id}"
+    )
+    page = client.get(f"/runs/compare?run={first.id}&run={second.id}").text
+    assert "Since run monday" in page and "0.440" in page and "0.400" in page and "Cleaned" in page
+    page = client.get(
+        f"/runs/compare?run={first.id}&run={again.id}"
+    ).text  # of the same version: nothing was done in between
+    assert "Beside run monday" in page and "0.300" in page and "What was done in between" not in page
     assert client.get(f"/runs/{second.id}?beside=99").status_code == 404
     assert client.get(f"/runs/{second.id}?beside=monday").status_code == 400
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from playwright.sync_api import expect
 
 from curator import charts, lineage, pairs, runs, signals
 
@@ -54,6 +55,43 @@ def test_a_line_that_was_dealt_with_leaves_the_list(session, told, act):
     else:
         pairs.trash(session, [pair.id], "ada")
     assert "suspicious" not in signals.look(session, run.id).numbers
+
+
+def test_a_line_called_fine_leaves_the_lists_of_this_and_later_runs_until_its_text_changes(session, told):
+    run, folder, (pair, *_) = told
+    signals.call_fine(session, pair.id, "ada")
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(record | {"id": "later"}))
+    later = runs.import_run(session, folder)
+    for each in (run, later):
+        assert "suspicious" not in signals.look(session, each.id).numbers
+    pairs.edit(session, pair.id, {"answer": "At nine."}, revision=pair.revision, by="ada")
+    assert signals.fine_one(session, pair) is None
+
+
+def test_who_called_a_line_fine_is_said_on_its_page_and_it_can_be_taken_back(client, session, told):
+    run, _, (pair, *_) = told
+    answer = client.post(f"/runs/lines/{pair.id}/fine", data={"back": f"/runs/{run.id}?look=suspicious"})
+    page = client.get(answer.location).text
+    assert f"Pair {pair.id} is fine" in page and f"/runs/lines/{pair.id}/not-fine" in page
+    assert "ada said" in client.get(f"/pairs/{pair.id}").text
+    client.post(f"/runs/lines/{pair.id}/not-fine")
+    session.rollback()
+    assert signals.look(session, run.id).numbers["suspicious"] == 1
+    assert client.post(f"/runs/lines/{pair.id}/not-fine").status_code == 404
+    assert client.post("/runs/lines/99/fine").status_code == 404
+
+
+def test_lines_are_called_fine_one_after_the_other_by_one_key(page, told, session):
+    run, *_ = told
+    page.goto(f"/runs/{run.id}")
+    for left in (2, 1):
+        page.keyboard.press("j")
+        page.keyboard.press("f")
+        page.locator("#messages", has_text="is fine").wait_for()
+        expect(page.locator("#look > .actions a")).to_have_count(left)
+    page.keyboard.press("u")
+    expect(page.locator("#look > .actions a")).to_have_count(2)
 
 
 def test_a_run_without_signals_has_nothing_to_look_at(session, told):

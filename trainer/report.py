@@ -145,7 +145,8 @@ def sending(folder: Path, to: Destination | None) -> Iterator[None]:
         return
     # Its own session: Ctrl-C is for the trainer. Its input ends when we do, however that comes.
     process = subprocess.Popen(
-        [sys.executable, "-m", "trainer", "report", str(folder), "--report-to", to.url, "--follow"],
+        [sys.executable, "-m", "trainer", "report", str(folder.resolve()), "--report-to", to.url, "--follow"],
+        cwd=Path(__file__).parents[1],  # this trainer, whatever lies in the folder that it was started in
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         start_new_session=True,
@@ -218,7 +219,7 @@ def send_all(folder: Path, to: Destination, over: threading.Event) -> str:
     Raises UserError where the run is not wanted, or nothing got through for PATIENCE_SECONDS after the end.
     """
     report = Report(folder, to)
-    pause, failed_since = 0.0, None
+    pause, failed_since, told = 0.0, None, False
     while True:
         is_over = over.wait(pause)
         try:
@@ -243,6 +244,9 @@ def send_all(folder: Path, to: Destination, over: threading.Event) -> str:
             say(f"Curator at {to.url} has all of {folder} again.")
         if is_over:
             return to.url + report.page
+        if report.page and not told:
+            say(f"Follow {folder.name} at {to.url}{report.page}")
+            told = True
         pause, failed_since = LOOK_SECONDS, None
 
 

@@ -9,7 +9,21 @@ from typing import Any
 from flask import Blueprint, current_app, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from curator import bulk, charts, cleaning, duplicates, exports, history, jobs, lineage, pairs, search, text, tokens
+from curator import (
+    bulk,
+    charts,
+    cleaning,
+    duplicates,
+    exports,
+    history,
+    jobs,
+    lineage,
+    pairs,
+    search,
+    signals,
+    text,
+    tokens,
+)
 from curator.errors import Busy, Conflict, NotFound, UserError
 from curator.models import Changeset, Pair
 from curator.search import Selection
@@ -139,6 +153,7 @@ def show(pair_id: int) -> str:
         held=lineage.versions_of(door.session(), pair),
         seen=lineage.runs_of(door.session(), pair_id),
         spark=charts.spark_line,
+        called_fine=signals.fine_one(door.session(), pair),
         dataset_names=pairs.dataset_names(door.session()),
     )
 

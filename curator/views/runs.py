@@ -7,7 +7,7 @@ from pathlib import Path
 from flask import Blueprint, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from curator import charts, lineage, reviews, runs, signals, versions
+from curator import charts, comparing, lineage, reviews, runs, signals, training, versions
 from curator.errors import UserError
 from curator.models import Run
 from curator.views import door
@@ -41,10 +41,35 @@ def bring() -> Response:
     return door.go(url_for("runs.show", run_id=run.id))
 
 
+@bp.get("/compare")
+def compare() -> str:
+    """Show runs side by side: what they differ in, their measures, their answers to the same prompts."""
+    first = door.integer("first")
+    found = comparing.compare(door.session(), request.args.getlist("run", int), first)
+    prompts = [prompt for prompt in found.prompts if "differ" not in request.args or not prompt.is_same]
+    folders = [training.folder_of(run.key, door.run_folders()) for run in found.runs]
+    words = [str(folder) for folder in folders if folder]
+    old, new = found.runs[0], found.runs[-1]
+    return render_template(
+        "runs/compare.html",
+        found=found,
+        prompts=prompts if "all" in request.args else prompts[:SHOWN],
+        number=len(prompts),
+        same=sum(prompt.is_same for prompt in found.prompts),
+        since=lineage.since(door.session(), new, old.id) if len(found.runs) == 2 else None,
+        run=new,
+        asked={"run": [run.id for run in found.runs], "first": first},
+        shell=door.command("python", "-m", "trainer", "compare", *words) if len(words) == len(folders) else "",
+    )
+
+
 @bp.get("/<int:run_id>")
-def show(run_id: int) -> str:
-    """Show one run: how its loss fell, base beside tuned, their answers, and what differs from another run."""
+def show(run_id: int) -> Response | str:
+    """Show one run: how its loss fell, base beside tuned, their answers, and what came since the run before it."""
     run = runs.get(door.session(), run_id)
+    if beside := door.integer("beside"):  # where two runs were laid side by side before there was a page for it
+        runs.get(door.session(), beside)
+        return door.go(url_for("runs.compare", run=[beside, run_id]))
     sides = runs.pairs_of_samples(run)
     rated, total = reviews.progress(door.session(), door.who(), run_id)
     return render_template(
@@ -61,9 +86,28 @@ def show(run_id: int) -> str:
         look=signals.look(door.session(), run_id, request.args.get("look"), everything="all" in request.args),
         kinds=signals.KINDS,
         spark=charts.spark_line,
-        since=lineage.since(door.session(), run, door.integer("beside")),
+        since=lineage.since(door.session(), run),
         others=lineage.others(door.session(), run),
     )
+
+
+@bp.post("/lines/<int:pair_id>/fine")
+def fine(pair_id: int) -> Response:
+    """Take a line from the lines to look at, until its text changes."""
+    signals.call_fine(door.session(), pair_id, door.who())
+    door.tell(
+        f"Pair {pair_id} is fine: its losses are no reason to look at it until its text changes.",
+        undo_at=url_for("runs.not_fine", pair_id=pair_id),
+    )
+    return door.go(door.back(url_for("pairs.show", pair_id=pair_id)))
+
+
+@bp.post("/lines/<int:pair_id>/not-fine")
+def not_fine(pair_id: int) -> Response:
+    """Put a line back among those to look at."""
+    signals.not_fine(door.session(), pair_id)
+    door.tell(f"Pair {pair_id} is to be looked at again where its losses ask for it.")
+    return door.go(door.back(url_for("pairs.show", pair_id=pair_id)))
 
 
 @bp.get("/samples/<int:sample_id>/near")
