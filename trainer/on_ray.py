@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from trainer import Stopped, UserError, base
+from trainer import Stopped, UserError, base, report
 from trainer.config import RunConfig
 from trainer.record import STOP, Record, choose_folder
 
@@ -154,6 +154,7 @@ def cluster(address: str) -> Iterator[dict[str, float]]:
         "PYTHONPATH": str(Path(__file__).parents[1]),
         "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # it says everything twice
     }
+    environment |= {name: os.environ[name] for name in [report.TOKEN] if name in os.environ}
     quiet = {"logging_level": "ERROR", "log_to_driver": False}
     options: dict[str, Any] = quiet | {"runtime_env": {"env_vars": environment}}
     if address == "local":
