@@ -492,7 +492,11 @@ def writing(session: Session) -> Iterator[Session]:
     where the turn did not come within CURATOR_BUSY_TIMEOUT, UserError where the disk is full.
     """
     if session.info.get("writing"):  # a noun called by another noun joins its act
-        yield session
+        session.info["writing"] += 1
+        try:
+            yield session
+        finally:
+            session.info["writing"] -= 1
         return
     session.rollback()
     turns = TURNS.get(session.get_bind().engine)
@@ -505,7 +509,7 @@ def writing(session: Session) -> Iterator[Session]:
             if "locked" not in str(error.orig):
                 raise
             raise Busy(BUSY) from error
-        session.info["writing"] = True
+        session.info["writing"] = 1  # how many acts are in each other
         try:
             with with_room():
                 yield session
@@ -514,4 +518,4 @@ def writing(session: Session) -> Iterator[Session]:
             session.rollback()
             raise
         finally:
-            session.info["writing"] = False
+            session.info["writing"] = 0

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 from functools import cache
 from itertools import pairwise
+from json.encoder import encode_basestring
 from typing import Any
 
 Message = dict[str, str]
@@ -41,7 +42,7 @@ def fingerprint_of(question: str, answer: str, system: str = "", history: Iterab
     """Return `fingerprint(messages(…))`; of a question and an answer alone in a third of the time."""
     if system or history:
         return fingerprint(messages(question, answer, system, history))
-    quoted = CANONICAL.encode
+    quoted = encode_basestring  # what CANONICAL does to a text, after it has looked what it is
     canonical = (
         f'[{{"content":{quoted(question)},"role":"user"}},{{"content":{quoted(answer)},"role":"assistant"}}]'
     )  # fmt: skip

@@ -344,22 +344,21 @@ def apply(
         changeset = history.begin(session, "cleaned", by, reason or ", ".join(step.title for step in steps))
         texts_of_pair = attrgetter("id", *cleaner.fields)
         done, size = 0, history.FIRST
-        while some := found.ids[done : done + size].tolist():
-            there = sa.select(*history.changeable(cleaner.fields)).where(
-                one_of(session, Pair.id, some), Pair.trashed.is_(selection.trash)
-            )
-            pairs = session.connection().execute(there.order_by(Pair.id)).all()
-            changed = []
-            for pair in pairs:
-                values = cleaner.clean(texts_of_pair(pair))
-                if values:
-                    digest = digested(pair.id, values, digest)
-                    if pair.id not in excepted:
-                        changed.append((pair, values))
-            history.change_many(session, changeset, changed)
-            done, size = done + len(some), history.at_once(pairs)
-            if on_progress:
-                on_progress(done, len(found.ids), "Cleaning")
+        of_batch = sa.select(*history.changeable(cleaner.fields)).where(Pair.trashed.is_(selection.trash))
+        with history.in_step(session, changeset) as (reader, change):
+            while some := found.ids[done : done + size].tolist():
+                pairs = reader.execute(of_batch.where(one_of(session, Pair.id, some)).order_by(Pair.id)).all()
+                changed = []
+                for pair in pairs:
+                    values = cleaner.clean(texts_of_pair(pair))
+                    if values:
+                        digest = digested(pair.id, values, digest)
+                        if pair.id not in excepted:
+                            changed.append((pair, values))
+                change(changed)
+                done, size = done + len(some), history.at_once(pairs)
+                if on_progress:
+                    on_progress(done, len(found.ids), "Cleaning")
         if digest != found.digest:
             raise changed_since()
     return replace(found, changeset=changeset)

@@ -30,6 +30,7 @@ from curator.history.reading import (
     version_of,
     who_and_what,
 )
+from curator.history.stepping import in_step
 from curator.history.undoing import Undone, is_undone, undo
 from curator.neighbours import quiet
 
@@ -54,6 +55,7 @@ __all__ = [
     "fingerprint_of",
     "frozen_heap",
     "in_bulk",
+    "in_step",
     "insert",
     "is_undone",
     "land",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
 
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from curator import checking, neighbours, text
-from curator.history.indexing import enter_words
+from curator.history.indexing import Words, enter_words
 from curator.models import Changeset, Pair, Revision, now, to_json
 
 TEXT_FIELDS = ("system", "history", "question", "answer")
@@ -30,6 +31,8 @@ PAIR_COLUMNS = (
 )  # fmt: skip
 # What `change_many` may read of a pair. Moments and names, which nobody asks for, take as long to read as all of it.
 CHANGEABLE = (Pair.id, Pair.revision, Pair.fingerprint, *(getattr(Pair, name) for name in FIELDS))
+
+Wanted = tuple[Pair | sa.Row[Any], Mapping[str, Any]]  # a pair, and the values it is to have
 
 
 def changeable(fields: Sequence[str]) -> list[Any]:
@@ -155,37 +158,80 @@ def change(session: Session, changeset: Changeset, pair: Pair, values: Mapping[s
     return True
 
 
-def change_many(
-    session: Session, changeset: Changeset, changes: Iterable[tuple[Pair | sa.Row[Any], Mapping[str, Any]]]
-) -> None:
+@dataclass
+class Ready:
+    """Changes of pairs, ready to be written: nothing of them has to be worked out any more."""
+
+    # By the fields that differ: rows of an id, the values as stored, and a fingerprint if texts changed.
+    groups: dict[tuple[str, ...], list[tuple[Any, ...]]] = field(default_factory=dict)
+    texts: list[neighbours.Change] = field(default_factory=list)
+    told: list[int] = field(default_factory=list)  # pairs whose flags may be others now
+
+
+def change_many(session: Session, changeset: Changeset, changes: Iterable[Wanted]) -> None:
     """Give pairs new values as `change` does, by two statements for all of which the same fields differ.
 
     A pair may be a row of `changeable` columns, which is read in a quarter of the time; none may come twice.
     """
-    session.flush()
-    groups: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
-    texts: list[neighbours.Change] = []
-    told: list[int] = []
+    ready = made_ready(changes)
+    lay_down(session, ready)
+    write_down(session, changeset, ready)
+
+
+def made_ready(changes: Iterable[Wanted]) -> Ready:
+    """Return what is to be written so that pairs have new values. Asks no database."""
+    ready = Ready()
+    names: tuple[str, ...] = ()
+    group: list[tuple[Any, ...]] = []
+    is_said = is_compared = False
     for pair, values in changes:
-        names = tuple([name for name in values if name in KNOWN and getattr(pair, name) != values[name]])
-        if not names:
+        differing = tuple([name for name in values if name in KNOWN and getattr(pair, name) != values[name]])
+        if not differing:
             continue
-        row = [to_json(values[name]) if name in JSON_FIELDS else values[name] for name in names]
-        if not SAID.isdisjoint(names):
-            said = [values[name] if name in names else getattr(pair, name) for name in TEXT_FIELDS]
-            row.append(text.fingerprint_of(said[2], said[3], said[0], said[1]))
-        if not COMPARED.isdisjoint(names):
-            texts.append((pair.id, compared(pair, {}), compared(pair, values)))
-        if names not in groups:
-            groups[names] = []
-        groups[names].append((pair.id, *row))
-    for names, rows in groups.items():
-        update(session, changeset, names, sorted(rows, key=itemgetter(0)))
-        changeset.rows += len(rows)
+        if differing != names:  # mostly the same fields differ in all
+            names, is_said, is_compared = differing, not SAID.isdisjoint(differing), not COMPARED.isdisjoint(differing)
+            group = ready.groups.setdefault(names, [])
+        new = [to_json(values[name]) if name in JSON_FIELDS else values[name] for name in names]
+        if is_said or is_compared:
+            get = values.get
+            question, answer = get("question", pair.question), get("answer", pair.answer)
+        if is_said:
+            new.append(text.fingerprint_of(question, answer, get("system", pair.system), get("history", pair.history)))
+        if is_compared:
+            before = None if pair.trashed else neighbours.text_of(pair.question, pair.answer)
+            after = None if get("trashed", pair.trashed) else neighbours.text_of(question, answer)
+            ready.texts.append((pair.id, before, after))
+        group.append((pair.id, *new))
+    for names, rows in ready.groups.items():
+        rows.sort(key=itemgetter(0))
         if checking.concerns(names):
-            told += [row[0] for row in rows]
-    neighbours.note(session, texts)
-    checking.note(session, changeset, told)
+            ready.told += [row[0] for row in rows]
+    return ready
+
+
+def lay_down(session: Session, ready: Ready) -> None:
+    """Put the new values into tables that go with the connection, where the database has them at hand.
+
+    The driver comes back to Python for each row, which takes long where another thread keeps Python busy.
+    """
+    session.flush()
+    for number, (names, rows) in enumerate(ready.groups.items()):
+        columns = ("id", *columns_of(names))
+        made = f"CREATE TEMPORARY TABLE changed_{number} AS SELECT {', '.join(columns)} FROM pair WHERE false"
+        session.execute(sa.text(made))
+        insert(session, f"changed_{number}", columns, rows)
+
+
+def write_down(session: Session, changeset: Changeset, ready: Ready) -> None:
+    """Give pairs the values that were laid down, by statements that leave Python alone."""
+    words: Words | None = session.info.get("words")
+    if words and ready.groups:
+        words.follow(min(rows[0][0] for rows in ready.groups.values()))
+    for number, (names, rows) in enumerate(ready.groups.items()):
+        update(session, changeset, names, f"changed_{number}")
+        changeset.rows += len(rows)
+    neighbours.note(session, ready.texts)
+    checking.note(session, changeset, ready.told)
     for kept in list(session.identity_map.values()):  # it was read before, and is no longer so
         if isinstance(kept, Pair):
             session.expire(kept)
@@ -193,8 +239,9 @@ def change_many(
 
 def at_once(pairs: Sequence[Any]) -> int:
     """Return how many pairs to give `change_many` after some, going by how long these are."""
-    characters = sum(len(pair.question) + len(pair.answer) for pair in pairs)
-    return max(1000, min(AT_ONCE, CHARACTERS * len(pairs) // max(characters, 1)))
+    some = pairs[:: len(pairs) // 1000 + 1]
+    characters = sum(len(pair.question) + len(pair.answer) for pair in some)
+    return max(1000, min(AT_ONCE, CHARACTERS * len(some) // max(characters, 1)))
 
 
 def differing(pair: Pair | sa.Row[Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,30 +249,32 @@ def differing(pair: Pair | sa.Row[Any], values: Mapping[str, Any]) -> dict[str, 
     return {name: old for name in FIELDS if name in values and (old := getattr(pair, name)) != values[name]}
 
 
-def update(session: Session, changeset: Changeset, names: Sequence[str], rows: list[tuple[Any, ...]]) -> None:
-    """Give some fields of pairs new values; a row is an id, the values as stored, and a fingerprint if texts changed.
+def columns_of(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns that change with some fields."""
+    return tuple(names) if SAID.isdisjoint(names) else (*names, "fingerprint")
+
+
+def update(session: Session, changeset: Changeset, names: Sequence[str], table: str) -> None:
+    """Give some fields of pairs the values in a table of their ids and new values, which goes then.
 
     One statement writes the revisions of all, from what still stands there, and one the values, in the order of
     the ids: the full-text index of SQLite writes down what it has after each statement, and wherever an id is lower
     than the last.
     """
-    given, said = (names, "NULL") if SAID.isdisjoint(names) else ((*names, "fingerprint"), "pair.fingerprint")
-    columns = ("id", *given)
-    session.execute(sa.text(f"CREATE TEMPORARY TABLE changed AS SELECT {', '.join(columns)} FROM pair WHERE false"))
-    insert(session, "changed", columns, rows)
+    said = "NULL" if SAID.isdisjoint(names) else "pair.fingerprint"
     session.execute(
         sa.text("INSERT INTO revision (pair_id, number, changeset_id, before, fingerprint) "
-                f"SELECT pair.id, pair.revision + 1, :changeset, {as_object(session, names)}, {said} FROM changed "
-                "JOIN pair ON pair.id = changed.id ORDER BY changed.id"),
+                f"SELECT pair.id, pair.revision + 1, :changeset, {as_object(session, names)}, {said} FROM {table} "
+                "AS changed JOIN pair ON pair.id = changed.id ORDER BY changed.id"),
         {"changeset": changeset.id},
     )  # fmt: skip
-    new = "".join(f"{name} = changed.{name}, " for name in given)
+    new = "".join(f"{name} = changed.{name}, " for name in columns_of(names))
     session.execute(
         sa.text(f"UPDATE pair SET {new}revision = pair.revision + 1, updated_at = :at, updated_by = :by "
-                "FROM changed WHERE pair.id = changed.id"),
+                f"FROM {table} AS changed WHERE pair.id = changed.id"),
         {"at": stored(session, Pair.updated_at, changeset.at), "by": changeset.by},
     )  # fmt: skip
-    session.execute(sa.text("DROP TABLE changed"))
+    session.execute(sa.text(f"DROP TABLE {table}"))
 
 
 def as_object(session: Session, names: Sequence[str]) -> str:

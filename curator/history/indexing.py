@@ -91,15 +91,45 @@ def made_anew(session: Session, texts: int, on_progress: Progress) -> Iterator[N
     for index in fingerprints:
         index.drop(connection)
     connection.exec_driver_sql("DROP TRIGGER pair_text_update")
-    connection.exec_driver_sql("INSERT INTO pair_text (pair_text) VALUES ('delete-all')")
-    yield
+    words = session.info["words"] = Words(connection)
+    try:
+        yield
+    finally:
+        del session.info["words"]
     last = connection.exec_driver_sql("SELECT coalesce(max(id), 0) FROM pair").scalar_one()
-    for first in range(1, last + 1, ENTERED):
-        enter_words(connection, first, first + ENTERED - 1)
-        on_progress(min(first + ENTERED - 1, last), last, "Indexing words")
+    while words.entered < last:
+        words.enter()
+        on_progress(min(words.entered, last), last, "Indexing words")
     connection.exec_driver_sql(trigger)
     for index in fingerprints:
         index.create(connection)
+
+
+class Words:
+    """A full-text index that is made anew while pairs change in the order of their ids, a little behind them."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self.connection = connection
+        self.is_in_order = True
+        self.clear()
+
+    def clear(self) -> None:
+        """Hold the words of no pair."""
+        self.connection.exec_driver_sql("INSERT INTO pair_text (pair_text) VALUES ('delete-all')")
+        self.entered = 0  # up to which id the words of all pairs are there
+
+    def enter(self) -> None:
+        """Enter the words of the next pairs."""
+        enter_words(self.connection, self.entered + 1, self.entered + ENTERED)
+        self.entered += ENTERED
+
+    def follow(self, changing: int) -> None:
+        """Enter the pairs before one that is about to change; where its words are there, all wait for the end."""
+        if changing <= self.entered:
+            self.is_in_order = False
+            self.clear()
+        while self.is_in_order and self.entered + ENTERED < changing:
+            self.enter()
 
 
 def enter_words(connection: sa.Connection, first: int, last: int) -> None:

@@ -10,10 +10,13 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from curator.errors import NotFound, UserError
-from curator.history.changing import CHANGEABLE, FIELDS, FIRST, at_once, begin, change_many
+from curator.history.changing import CHANGEABLE, FIELDS, FIRST, at_once, begin
 from curator.history.indexing import in_bulk
+from curator.history.stepping import in_step
 from curator.models import Changeset, Revision, writing
 from curator.neighbours import Progress, quiet
+
+TO_TRASH = {"trashed": True}  # what takes back that a pair was added
 
 
 @dataclass(frozen=True)
@@ -50,15 +53,14 @@ def undo(session: Session, changeset_id: int, by: str, on_progress: Progress = q
         left: list[int] = []
         seen = 0
         with in_bulk(session, texts_of(session, changeset_id), on_progress):
-            for pairs in pairs_of(session, changeset):
-                changed = changed_since(session, changeset, pairs)
-                left += sorted(changed)
-                restored = [pair for pair in pairs if pair.id not in changed]
-                change_many(
-                    session, undoing, [(p, {"trashed": True} if p.before is None else p.before) for p in restored]
-                )
-                seen += len(pairs)
-                on_progress(seen, changeset.rows, "Undoing")
+            with in_step(session, undoing) as (reader, change):
+                for pairs in pairs_of(reader, changeset.id):
+                    changed = changed_since(reader, changeset.id, pairs)
+                    left += sorted(changed)
+                    restored = [pair for pair in pairs if pair.id not in changed]
+                    change([(pair, TO_TRASH if pair.before is None else pair.before) for pair in restored])
+                    seen += len(pairs)
+                    on_progress(seen, changeset.rows, "Undoing")
         if not undoing.rows:
             raise UserError(
                 f"Change {changeset_id} can't be undone: each of its pairs changed since. Undo the later changes first."
@@ -96,18 +98,18 @@ def texts_of(session: Session, changeset_id: int) -> int:
     return session.scalar(changed) or 0
 
 
-def pairs_of(session: Session, changeset: Changeset, size: int = FIRST) -> Iterator[Sequence[Any]]:
+def pairs_of(reader: sa.Connection, changeset_id: int) -> Iterator[Sequence[Any]]:
     """Yield the pairs that a changeset changed in batches: CHANGEABLE, and `number` and `before` of its revision."""
     place = sa.tuple_(Revision.pair_id, Revision.number)
-    last = (0, 0)
+    last, size = (0, 0), FIRST
     found = sa.select(*CHANGEABLE, Revision.number, Revision.before).join(Revision.pair)
-    found = found.where(Revision.changeset_id == changeset.id).order_by(Revision.pair_id, Revision.number)
-    while pairs := session.execute(found.where(place > last).limit(size)).all():
+    found = found.where(Revision.changeset_id == changeset_id).order_by(Revision.pair_id, Revision.number)
+    while pairs := reader.execute(found.where(place > last).limit(size)).all():
         yield pairs
         last, size = (pairs[-1].id, pairs[-1].number), at_once(pairs)
 
 
-def changed_since(session: Session, changeset: Changeset, pairs: Sequence[sa.Row[Any]]) -> set[int]:
+def changed_since(reader: sa.Connection, changeset_id: int, pairs: Sequence[sa.Row[Any]]) -> set[int]:
     """Return which pairs of a changeset differ from what it made of them: changes that were undone don't count."""
     today = {pair.id: {name: getattr(pair, name) for name in FIELDS} for pair in pairs if pair.revision != pair.number}
     if not today:
@@ -117,10 +119,10 @@ def changed_since(session: Session, changeset: Changeset, pairs: Sequence[sa.Row
     since = (
         sa.select(later.pair_id, later.before)
         .join(Revision, sa.and_(later.pair_id == Revision.pair_id, later.number > Revision.number))
-        .where(Revision.changeset_id == changeset.id, Revision.pair_id.between(min(today), max(today)))
+        .where(Revision.changeset_id == changeset_id, Revision.pair_id.between(min(today), max(today)))
         .order_by(later.pair_id, later.number.desc())
     )
-    for pair_id, before in session.execute(since):
+    for pair_id, before in reader.execute(since):
         if pair_id in then:
             then[pair_id] = then[pair_id] | (before or {})
     return {pair_id for pair_id, values in then.items() if values != today[pair_id]}
