@@ -270,6 +270,17 @@ def test_both_loops_keep_the_same_of_each_text(shingle):
         assert np.array_equal(one, other)
 
 
+@pytest.mark.parametrize("size", range(1, 4))
+def test_words_of_any_length_between_any_characters_are_counted_alike(size):
+    """Words are hashed eight letters at a time, and told from what stands between them without a table."""
+    characters = [f"Ab{chr(code)}cD 42{chr(code)}" for code in range(1, 128)]
+    lengths = [" ".join("z" * (length + more) for more in range(size)) for length in range(1, 30)]
+    endings = [f"{'y' * length}{ending}" for length in (6, 7, 8, 15, 16) for ending in "ab"]
+    texts = [*characters, *lengths, *endings]
+    expected = brute_force(texts, 0.5, f"word{size}")
+    assert all(found(texts, 0.5, f"word{size}", engine=engine) == expected for engine in ("numba", "numpy"))
+
+
 @pytest.mark.parametrize("count", [None, 7, 4500, 9000])
 def test_a_stream_is_searched_to_its_end_whatever_number_was_said(count):
     texts = [*made(600), *(f"filler {i}" for i in range(4300))]

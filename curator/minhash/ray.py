@@ -138,10 +138,11 @@ def columns(rows: Any, *names: str) -> dict[str, Array]:
 def sketch(batch: pa.Table, plan: Plan) -> Iterator[pa.Table]:
     """Give of each row of a piece its band keys, and join it to the first in the piece that is a copy."""
     (piece,) = batch["piece"].to_pylist()
-    found = engine.sketches(plan.texts(piece), None, plan.scheme, engine.load("auto"), engine.Crew(1), silent)
+    loops = engine.load("auto")
+    found = engine.sketches(plan.texts(piece), None, plan.scheme, loops, engine.Crew(1), silent)
     keys, _, counts, sums = found
     ids = np.arange(len(counts), dtype=np.int64) | np.int64(piece) << ROW_BITS
-    first = np.where(counts > 0, ids[engine.copies(keys, counts, sums)], -1)
+    first = np.where(counts > 0, ids[engine.copies(keys, counts, sums, loops)], -1)
     # What needs no company is spread: a text that comes a million times would fill one partition.
     key = np.where(first == ids, sums.view(np.int64), ids)
     yield table(key=key, id=ids, first=first, count=counts, sum=sums.view(np.int64), keys=packed(keys))
@@ -154,7 +155,7 @@ def judge(rows: pa.Table, plan: Plan) -> pa.Table:
     mine = mine[np.argsort(ids[mine])]
     keys = unpacked(rows["keys"], plan.scheme.bands)[mine]
     counts, sums = array(rows, "count")[mine], array(rows, "sum")[mine].view(np.uint64)
-    first[mine] = ids[mine][engine.copies(keys, counts, sums)]
+    first[mine] = ids[mine][engine.copies(keys, counts, sums, engine.load("auto"))]
     return pa.table({"id": rows["id"], "first": first, "keys": rows["keys"]})
 
 
