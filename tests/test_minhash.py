@@ -10,6 +10,7 @@ import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from difflib import SequenceMatcher
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -379,6 +380,27 @@ def test_progress_is_told_and_what_it_raises_ends_the_search():
     with pytest.raises(Cancelled):
         minhash.find_similar(made(300), 0.8, threads=2, on_progress=cancel)
     assert told[0] == "read" and "group" in told
+
+
+def test_all_loops_are_made_ready_by_one_small_search():
+    engine.prepare(kernels, minhash.nothing)
+    assert all(getattr(kernels, name).signatures for name in kernels.__all__)
+
+
+def test_while_loops_are_compiled_it_is_told_and_can_be_stopped(monkeypatch):
+    """It said "Reading" for the 25 seconds that compiling took, and heard of no cancel."""
+    compiled, told = threading.Event(), []
+    monkeypatch.setattr(engine, "search", lambda *_: compiled.wait(10))
+    loops = SimpleNamespace(__all__=["sketch"], sketch=SimpleNamespace(signatures=[]))
+
+    def cancel(stage, done, total):
+        told.append(stage)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        engine.prepare(loops, cancel)
+    compiled.set()
+    assert told == ["prepare"]
 
 
 def test_two_searches_at_once_and_one_in_a_forked_child_never_abort():

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain, islice
+from threading import Thread
 from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
 
@@ -47,6 +48,27 @@ def load(engine: str, few: bool = False) -> ModuleType:
             raise
         return fallback
     return kernels
+
+
+def prepare(loops: ModuleType, on_progress: Progress) -> None:
+    """Have the loops loaded, or compiled where they never were, and tell it where that takes more than a second.
+
+    What `on_progress` raises ends the wait; the loops are made ready all the same.
+    """
+    if loops is fallback or all(getattr(loops, name).signatures for name in loops.__all__):
+        return
+    some = ["to be alike in most of its words", "to be alike in most of its letters", "größer als die anderen"]
+    scheme = Scheme("char5", bands=16, rows=1)
+
+    def search_few() -> None:
+        search(some, lambda places: [some[place] for place in places], 3, 0.5, scheme, loops, 1, lambda *_: None)
+
+    thread = Thread(target=search_few)
+    thread.start()
+    thread.join(1)
+    while thread.is_alive():
+        on_progress("prepare", 0, 0)
+        thread.join(0.2)
 
 
 def search(
