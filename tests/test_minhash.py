@@ -236,12 +236,12 @@ def test_the_scheme_chosen_misses_at_most_one_pair_in_ten_thousand(count, thresh
 
 def test_a_scheme_misses_as_often_as_it_says():
     """Signatures of sets of a known similarity, by thousands of seeds, against the formula."""
-    scheme = minhash.Scheme("word1", bands=8, rows=4, hits=2)
+    scheme = minhash.Scheme("word1", bands=3, rows=4)
     one, other = " ".join(WORDS[:90]), " ".join(WORDS[10:100])  # J = 80 / 100
     met = 0
     for seed in range(2000):
         first, second = minhash.band_keys([one, other], replace(scheme, seed=seed), "numba")
-        met += len(set(first) & set(second)) >= 2
+        met += bool(set(first) & set(second))
     assert 1 - met / 2000 == pytest.approx(scheme.miss(0.8), abs=0.03)
 
 

@@ -93,7 +93,7 @@ def band_keys(texts: Sequence[Text], scheme: Scheme, engine: str = "auto") -> li
     """Return of each text the keys of its bands, to be stored and looked up: signed 32-bit numbers, each once.
 
     The band is part of what is hashed, so a key needs no number of its band beside it: SQLite stores four bytes.
-    Two texts that share `scheme.hits` keys are candidates. Empty texts have no keys.
+    Two texts that share a key are candidates. Empty texts have no keys.
     """
     keys, filled = band_arrays(texts, scheme, engine)
     return [sorted(set(row)) if full else [] for row, full in zip(keys.tolist(), filled.tolist(), strict=True)]

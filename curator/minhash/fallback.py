@@ -178,12 +178,18 @@ def meet(
         x, y = texts[x], texts[x + step]
         for some in range(0, len(x), 1 << 16):
             u, w = x[some : some + (1 << 16)], y[some : some + (1 << 16)]
-            differ = looks[u] ^ looks[w]
-            near = np.bitwise_count((differ | differ >> U64(1)) & U64(LOWER)).sum(axis=1) <= most
+            near = differing(looks[u], looks[w]) <= most
             u, w = u[near], w[near]
             new = ~(keys[u, :band] == keys[w, :band]).any(axis=1)
             found.append(u[new].astype(U64) << U64(32) | w[new].astype(U64))
     return np.concatenate(found)
+
+
+def differing(looks: Array, others: Array) -> Array:
+    """Return in how many permutations texts differ, two by two, as far as a look tells."""
+    differ = looks ^ others
+    counted: Array = np.bitwise_count((differ | differ >> U64(1)) & U64(LOWER)).sum(axis=1)
+    return counted
 
 
 def components(count: int, left: Array, right: Array) -> Array:
