@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from scipy.sparse import csr_matrix
 
 from bench import corpus
-from curator import create_app, database, duplicates, history, jobs, minhash, pairs, versions
+from curator import bitmaps, create_app, database, duplicates, history, jobs, minhash, pairs, versions
+from curator.duplicates import reading
 from curator.duplicates.findings import newest_changeset as newest
 from curator.errors import Conflict, NotFound, UserError
 from curator.minhash import shingles
@@ -166,6 +167,14 @@ def test_two_data_sets_are_compared_only_when_asked(session, make_pair):
     assert len(found(session, across=True)) == 2
     (cluster,) = found(session, across=True, dataset="x")
     assert ids_of(cluster) == [one.id, other.id]
+
+
+def test_how_many_there_are_is_known_with_and_without_the_index_in_memory(session, make_pair):
+    ours = [make_pair(dataset="one" if i else "other") for i in range(3)]
+    pairs.trash(session, [ours[1].id], by="ada")
+    counted = [reading.count(session), reading.count(session, ours[1].dataset_id)]
+    bitmaps.of(session).refresh()
+    assert counted == [reading.count(session), reading.count(session, ours[1].dataset_id)] == [2, 1]
 
 
 @pytest.mark.parametrize("rows", [[], [("One?", "Yes.")], [("?", "!"), ("…", "🐘"), ("?!", "?")]])

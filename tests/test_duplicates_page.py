@@ -135,6 +135,13 @@ def test_a_column_of_the_histogram_shows_its_clusters(client: FlaskClient, alike
     assert "No two pairs are this much alike." in text_of(client.get(unescape(none)))
 
 
+def test_a_pressed_column_is_the_only_one_that_stands_out(client: FlaskClient, alike: list[Pair]):
+    """Those above it stayed blue, as if their clusters were shown too."""
+    page = client.get("/duplicates/?threshold=90&below=91").text
+    assert page.count(' class="out"') == 24
+    assert re.findall(r'data-low="([\d.]+)" aria-label="[^"]+" aria-current', page) == ["0.9"]
+
+
 def test_what_is_no_duplicate_is_remembered_and_can_be_taken_back(client: FlaskClient, alike: list[Pair]):
     ids = [pair.id for pair in alike[:2]]
     answer = client.post("/duplicates/dismiss", data={"id": ids})

@@ -15,7 +15,7 @@ from bench import corpus
 from curator import minhash
 from curator.errors import UserError
 from curator.formats import pieces
-from curator.minhash import engine, files
+from curator.minhash import engine, files, signatures
 from curator.minhash.plan import Plan
 
 COPIES = [
@@ -195,18 +195,27 @@ def test_where_both_fields_must_match_the_tasks_of_the_cluster_count_each(tmp_pa
     unlike = COPIES[0] | {"answer": "That depends on the day, so look at the door, or call us before you come."}
     cut = pieces.cut([write_lines(tmp_path / "a.jsonl", [*COPIES, unlike])])
     plan = Plan(cut, "both", 0.8, minhash.choose(0.8))
-    met = pa.table({"left": [0, 0], "right": [2, 3], "met": [plan.scheme.bands] * 2})
+    met = pa.table({"left": [0, 0], "right": [2, 3]})
     (texts,) = ray.take(ray.need(met, plan), plan)
     assert ray.score(texts, plan).to_pylist() == [{"left": 0, "right": 2, "jaccard": 1.0, "fact": None}]
 
 
 def test_a_band_that_too_many_share_is_compared_with_the_nearest_and_that_is_said(monkeypatch):
     ray = pytest.importorskip("curator.minhash.ray")
-    crowd = pa.table({"band": [7] * 100, "id": range(100)})
-    assert len(ray.meet(crowd)) == 100 * 99 // 2 and not len(ray.cuts(ray.meet(crowd)))
+    plan, looks = Plan([], "pair", 0.8, minhash.choose(0.8)), np.zeros((100, 3), np.uint64)
+    crowd = pa.table({"band": [7] * 100, "id": range(100), "look": ray.packed(looks)})
+    assert len(ray.meet(crowd, plan)) == 100 * 99 // 2 and not len(ray.cuts(ray.meet(crowd, plan)))
     monkeypatch.setattr(engine, "MOST_MEETINGS", 0)
-    near = ray.meet(crowd)
+    near = ray.meet(crowd, plan)
     assert 0 < len(near) <= 8 * 100 + 1 and len(ray.cuts(near)) == 1
+
+
+def test_what_shares_a_band_and_looks_otherwise_is_no_candidate():
+    ray = pytest.importorskip("curator.minhash.ray")
+    plan, other = Plan([], "pair", 0.8, minhash.choose(0.8)), np.uint64(signatures.LOWER)
+    looks = np.array([[0, 0, 0], [0, 0, 1], [other, other, other]], np.uint64)
+    rows = pa.table({"band": [7] * 3, "id": range(3), "look": ray.packed(looks)})
+    assert ray.meet(rows, plan).to_pylist() == [{"left": 0, "right": 1}]
 
 
 def test_a_cluster_that_is_not_there_is_missed_at_once(tmp_path):

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from curator.duplicates import Above
 
-STAGES = {"read": "Reading", "group": "Grouping", "compare": "Comparing"}
 NEAREST_ONLY = (
     "So many say nearly the same that each was compared with the nearest only. Resolve these, and look again."
 )
@@ -88,7 +87,7 @@ def in_files(
 ) -> None:  # fmt: skip
     """Find near-duplicates in files, and say which lines can go."""
     from curator import duplicates as noun
-    from curator import exports
+    from curator import exports, minhash
     from curator.formats import encode
     from curator.minhash import files as large
 
@@ -101,7 +100,7 @@ def in_files(
     with progress("rows") as show, stoppable("Stopped. Nothing was written."):
         found = large.search(
             files, lowest, shingle, field, engine=engine, address=address,
-            on_progress=lambda stage, done, total: show(done, total or None, STAGES[stage]),
+            on_progress=lambda stage, done, total: show(done, total or None, minhash.STAGES[stage]),
         )  # fmt: skip
         counts = {"drop": 0, "review": 0}
         rows = counted(found.report(automatic), counts)

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from curator import formats, minhash
 from curator.duplicates import reading
 from curator.duplicates.near import REVIEW
-from curator.duplicates.searching import SHINGLE, STAGES, Progress, checked, quiet, texts_in
+from curator.duplicates.searching import SHINGLE, Progress, checked, quiet, texts_in
 from curator.errors import UserError
 from curator.formats import Record, Refusal
 from curator.pairs import dataset_named
@@ -67,7 +67,7 @@ def search_against(
         return ours + list(map(rest, reading.of_ids(session, f"id, {reading.TEXTS[field]}", theirs)))
 
     def tell(stage: str, done: int, of: int) -> None:
-        on_progress(done, of or total, STAGES[stage])
+        on_progress(done, of or total, minhash.STAGES[stage])
 
     with reading.snapshot(session):
         total = len(given) + reading.count(session, dataset_id)

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from curator import bitmaps
 from curator.duplicates import joining
 from curator.minhash import Joined
 
@@ -77,9 +78,19 @@ def sqlite(columns: str) -> str:
 
 
 def count(session: Session, dataset_id: int | None = None) -> int:
-    """Return how many pairs `texts` yields."""
+    """Return how many pairs `texts` yields, by the index in memory where it is there: SQL reads the whole table."""
+    if index := bitmaps.ready(session):
+        with index.lock:
+            index.refresh()
+            return len(index.live if dataset_id is None else index.live & index.having("dataset", dataset_id))
     found = session.scalar(sa.text(f"SELECT count(*) FROM pair WHERE NOT trashed{of(dataset_id)}"))
     return int(found or 0)
+
+
+def ids(session: Session, dataset_id: int) -> Iterator[int]:
+    """Yield the ids of `texts`, in no order."""
+    for rows in lists(session, f"SELECT id FROM pair WHERE NOT trashed{of(dataset_id)}"):
+        yield from (row[0] for row in rows)
 
 
 def of(dataset_id: int | None) -> str:

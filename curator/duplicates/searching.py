@@ -26,7 +26,6 @@ OTHERWISE = 0.5  # texts below are about something else: contradictions have suc
 FIELDS = ("pair", "question", "answer", "both")
 # What is looked for: the field that matches, and the one that must not.
 KINDS = {"duplicates": ("pair", ""), "contradictions": ("question", "answer"), "boilerplate": ("answer", "question")}
-STAGES = {"read": "Reading", "group": "Grouping", "compare": "Comparing"}
 PUNCTUATION = bytes(code for code in range(128) if not chr(code).isalnum())
 Progress = Callable[[int, int | None, str], object]
 
@@ -114,7 +113,7 @@ def part(
         return reading.joined_of_ids(session, field, [ids[place] for place in places])
 
     def tell(stage: str, done: int, of: int) -> None:
-        on_progress(done, of or total, STAGES[stage])
+        on_progress(done, of or total, minhash.STAGES[stage])
 
     similar = minhash.find_similar(texts(), threshold, shingle, take=take, count=total, engine=engine, on_progress=tell)
     return np.array(ids, np.int64), similar
@@ -148,7 +147,7 @@ def touching(session: Session, ids: Any, similar: minhash.Similar, dataset_id: i
     import numpy as np
 
     label = components(len(ids), similar.left, similar.right)
-    ours = np.fromiter((row[0] for rows in reading.texts(session, "answer", dataset_id) for row in rows), np.int64)
+    ours = np.fromiter(reading.ids(session, dataset_id), np.int64)
     wanted = np.zeros(len(ids), bool)
     wanted[label[np.isin(ids, ours)]] = True
     return ids, some_of(similar, wanted[label[similar.left]])

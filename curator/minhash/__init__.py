@@ -19,15 +19,19 @@ from curator.minhash.clusters import Array, Joined, Progress, Similar, Take, Tex
 from curator.minhash.facts import Facts, differs_in_fact
 
 __all__ = [
-    "ENGINES", "Facts", "Joined", "Progress", "Scheme", "Similar", "Take",
+    "ENGINES", "STAGES", "Facts", "Joined", "Progress", "Scheme", "Similar", "Take",
     "band_arrays", "band_keys", "choose", "differs_in_fact", "find_similar", "nearest_size",
     "scores", "scores_of", "stars", "stored",
 ]  # fmt: skip
 
 ENGINES = ("auto", "numba", "numpy", "datasketch")
-# So few that NumPy is done before the compiled loops are loaded, which takes most of a second, and ten of them where
+# What a search is doing, as people read it.
+STAGES = {
+    "prepare": "Preparing, once after an installation", "read": "Reading", "group": "Grouping", "compare": "Comparing",
+}  # fmt: skip
+# So few that NumPy is done before the compiled loops are loaded, which takes half a second, and ten of them where
 # they have to be compiled first. Once a larger search has loaded them they do everything.
-FEW = 1000
+FEW, FEW_SEARCHED = 1000, 5000
 
 
 def nothing(stage: str, done: int, total: int) -> None:
@@ -72,7 +76,8 @@ def find_similar(
 
         return reference.search(texts, threshold, scheme, on_progress)
     threads = threads or story.default_threads()
-    loops = story.load(engine, few=count is not None and count < FEW)
+    loops = story.load(engine, few=count is not None and count <= FEW_SEARCHED)
+    story.prepare(loops, on_progress)
     return story.search(texts, take, count, threshold, scheme, loops, threads, on_progress)
 
 
@@ -88,7 +93,7 @@ def band_keys(texts: Sequence[Text], scheme: Scheme, engine: str = "auto") -> li
     """Return of each text the keys of its bands, to be stored and looked up: signed 32-bit numbers, each once.
 
     The band is part of what is hashed, so a key needs no number of its band beside it: SQLite stores four bytes.
-    Two texts that share `scheme.hits` keys are candidates. Empty texts have no keys.
+    Two texts that share a key are candidates. Empty texts have no keys.
     """
     keys, filled = band_arrays(texts, scheme, engine)
     return [sorted(set(row)) if full else [] for row, full in zip(keys.tolist(), filled.tolist(), strict=True)]

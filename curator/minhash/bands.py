@@ -23,8 +23,8 @@ LOWEST, HIGHEST = 0.5, 1.0
 UNRELATED = {"char": 0.04, "word": 0.025}
 SHINGLES_A_TEXT = {"char": 480, "word": 70}
 # Nanoseconds, measured on one core: one shingle under one permutation; one text in one band; two texts
-# that fall into one band; reading a candidate's texts again and counting.
-SIGN, GROUP, MEET, COUNT = 0.04, 25.0, 35.0, 4000.0
+# that fall into one band.
+SIGN, GROUP, MEET = 0.04, 25.0, 35.0
 
 SHINGLE = re.compile(r"(char|word)([1-9])")
 
@@ -41,13 +41,12 @@ def parse_shingle(shingle: str) -> tuple[str, int]:
 class Scheme:
     """What makes two searches comparable: the shingle, and how its signatures are cut into bands.
 
-    Two texts are candidates where at least `hits` of their `bands` agree in all their `rows`.
+    Two texts are candidates where one of their `bands` agrees in all its `rows`.
     """
 
     shingle: str
     bands: int
     rows: int
-    hits: int = 1
     seed: int = 1
 
     @property
@@ -65,10 +64,7 @@ class Scheme:
         They agree in a band of r rows with probability J^r, and in none of b bands with (1 - J^r)^b.
         Source: J. Leskovec, A. Rajaraman, J. Ullman, Mining of Massive Datasets, 3.4.
         """
-        agree = similarity**self.rows
-        none = (1 - agree) ** self.bands
-        one = self.bands * agree * (1 - agree) ** (self.bands - 1)
-        return none if self.hits == 1 else none + one
+        return (1 - similarity**self.rows) ** self.bands
 
     def most_differing(self, threshold: float) -> int:
         """Return in how many permutations two texts may differ, by LOOK_BITS of each, and be candidates.
@@ -93,13 +89,12 @@ def stored(shingle: str = "char5") -> Scheme:
 
 
 @cache
-def choose(threshold: float, shingle: str = "char5", texts: int = 100_000, looked: bool = True) -> Scheme:
+def choose(threshold: float, shingle: str = "char5", texts: int = 100_000) -> Scheme:
     """Return the cheapest scheme that misses at most one in 10,000 of the pairs that lie just at the threshold.
 
-    What meets in a band is `looked` at before it is read again, which leaves hardly a wrong candidate; a search that
-    keeps no bits to look at counts in how many bands two texts meet. More rows a band make fewer meetings, which grow
-    with the square of the texts, and need more permutations, which grow with the texts: so the answer depends on how
-    many texts there are. Raises UserError where the threshold is not from 0.5 to 1.
+    What meets in a band is looked at before it is read again, which leaves hardly a wrong candidate. More rows a band
+    make fewer meetings, which grow with the square of the texts, and need more permutations, which grow with the texts:
+    so the answer depends on how many texts there are. Raises UserError where the threshold is not from 0.5 to 1.
     """
     if not LOWEST <= threshold <= HIGHEST:
         raise UserError(f"The threshold {threshold:g} is not between {LOWEST:g} and {HIGHEST:g}.")
@@ -107,19 +102,16 @@ def choose(threshold: float, shingle: str = "char5", texts: int = 100_000, looke
 
     def cost(scheme: Scheme) -> float:
         """Nanoseconds a text."""
-        agree = UNRELATED[kind] ** scheme.rows
-        met = texts / 2 * scheme.bands * agree
-        found = met if scheme.hits == 1 else texts / 2 * math.comb(scheme.bands, 2) * agree**2
+        met = texts / 2 * scheme.bands * UNRELATED[kind] ** scheme.rows
         signed = scheme.permutations * SHINGLES_A_TEXT[kind] * SIGN
-        return signed + scheme.bands * GROUP + met * MEET + (0 if looked else found * COUNT)
+        return signed + scheme.bands * GROUP + met * MEET
 
     missed = max(MISS * min(1, texts / 1_000_000), LEAST_MISS) - OVERLOOKED
     schemes = []
-    for hits in (1,) if looked else (1, 2):
-        for rows in range(1, 33):
-            for bands in range(2, MOST_PERMUTATIONS // rows + 1):
-                scheme = Scheme(shingle, bands, rows, hits)
-                if scheme.miss(threshold) <= missed:
-                    schemes.append(scheme)
-                    break
+    for rows in range(1, 33):
+        for bands in range(2, MOST_PERMUTATIONS // rows + 1):
+            scheme = Scheme(shingle, bands, rows)
+            if scheme.miss(threshold) <= missed:
+                schemes.append(scheme)
+                break
     return min(schemes, key=cost)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Array = Any  # numpy.ndarray, which only searches load
-# What is going on ("read", "group", "compare"), how much of it is done, and of how much; 0 where nobody knows.
+# What is going on, one of `minhash.STAGES`, how much of it is done, and of how much; 0 where nobody knows.
 Progress = Callable[[str, int, int], None]
 Text = str | bytes
 

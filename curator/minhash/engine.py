@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain, islice
+from threading import Thread
 from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
 
@@ -29,6 +30,7 @@ CHUNK_TEXTS, CHUNK_CHARACTERS = 4096, 4 << 20
 BLOCK_SHINGLES = 1 << 21
 # Texts that all say the same but for a word make pairs by their square: in one band no more are looked at.
 MOST_MEETINGS = 8_000_000
+EARLY = 3  # the share of the bands whose candidates are read first: of pairs at the threshold one in twenty is left
 T = TypeVar("T")
 
 
@@ -48,6 +50,27 @@ def load(engine: str, few: bool = False) -> ModuleType:
     return kernels
 
 
+def prepare(loops: ModuleType, on_progress: Progress) -> None:
+    """Have the loops loaded, or compiled where they never were, and tell it where that takes more than a second.
+
+    What `on_progress` raises ends the wait; the loops are made ready all the same.
+    """
+    if loops is fallback or all(getattr(loops, name).signatures for name in loops.__all__):
+        return
+    some = ["to be alike in most of its words", "to be alike in most of its letters", "größer als die anderen"]
+    scheme = Scheme("char5", bands=16, rows=1)
+
+    def search_few() -> None:
+        search(some, lambda places: [some[place] for place in places], 3, 0.5, scheme, loops, 1, lambda *_: None)
+
+    thread = Thread(target=search_few)
+    thread.start()
+    thread.join(1)
+    while thread.is_alive():
+        on_progress("prepare", 0, 0)
+        thread.join(0.2)
+
+
 def search(
     texts: Texts, take: Take, count: int | None, threshold: float, scheme: Scheme,
     loops: ModuleType, threads: int, on_progress: Progress,
@@ -55,16 +78,25 @@ def search(
     """Return every two texts that are similar enough. The story of `curator.minhash.find_similar`."""
     with closing(Crew(threads)) as crew:
         keys, looks, counts, sums = sketches(texts, count, scheme, loops, crew, on_progress)
-        copy_of = copies(keys, counts, sums)
+        copy_of = copies(keys, counts, sums, loops)
+        del sums
         firsts = np.flatnonzero((copy_of == np.arange(len(copy_of))) & (counts > 0))
-        candidates, complete = propose(keys, looks, firsts, scheme, threshold, loops, crew, on_progress)
-        del keys, looks, sums
-        left, right, jaccard = verify(candidates, counts, take, threshold, scheme, loops, crew, on_progress)
+        met = propose(keys, looks, firsts, scheme, threshold, loops, crew)
+        # The first bands bring nearly all. While those are read again, other threads look through the other bands.
+        bands, early = 0, scheme.bands // EARLY if threads > 1 else scheme.bands
+        near, complete = [], True
+        for some in (early, scheme.bands - early):
+            candidates = [np.empty(0, np.uint64)]
+            for found, cut in islice(met, some):
+                candidates.append(found)
+                complete &= not cut
+                bands += 1
+                on_progress("group", bands, scheme.bands)
+            near.append(verify(np.concatenate(candidates), counts, take, threshold, scheme, loops, crew, on_progress))
     copied = np.flatnonzero(copy_of != np.arange(len(copy_of)))
-    left = np.concatenate([left, copy_of[copied]])
-    right = np.concatenate([right, copied])
-    jaccard = np.concatenate([jaccard, np.ones(len(copied))])
-    order = np.lexsort((right, left))
+    near.append((copy_of[copied], copied, np.ones(len(copied))))
+    left, right, jaccard = map(np.concatenate, zip(*near, strict=True))
+    order = in_order(left, right)
     return Similar(left[order], right[order], jaccard[order], copy_of, complete)
 
 
@@ -78,8 +110,8 @@ class Crew:
         self.threads = threads
         self.pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
-    def map(self, work: Callable[..., T], pieces: Iterable[tuple[object, ...]]) -> Iterator[T]:
-        """Yield what `work` makes of each piece, in order."""
+    def map(self, work: Callable[..., T], pieces: Iterable[tuple[object, ...]], ahead: int = 0) -> Iterator[T]:
+        """Yield what `work` makes of each piece, in order. So many pieces `ahead` may wait; if none, two a thread."""
         if self.pool is None:
             for piece in pieces:
                 yield work(*piece)
@@ -87,7 +119,7 @@ class Crew:
         waiting: deque[Future[T]] = deque()
         for piece in pieces:
             waiting.append(self.pool.submit(work, *piece))
-            if len(waiting) > 2 * self.threads:
+            if len(waiting) > (ahead or 2 * self.threads):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
@@ -177,15 +209,19 @@ def sketches(
     return Sketches(*map(np.concatenate, zip(kept, *beyond, strict=True))) if beyond else kept
 
 
-def copies(keys: Array, counts: Array, sums: Array) -> Array:
+def copies(keys: Array, counts: Array, sums: Array, loops: ModuleType) -> Array:
     """Return of each text the first one with the same shingles as often, which is itself where there is none.
 
     Their number, the sum of the squares of their 32-bit hashes and all band keys have to agree: some 60 bits and, in
     two texts that have little in common, 32 more a band. Of a million texts no two agree by accident.
     """
     copy_of = np.arange(len(counts))
-    order = np.argsort(sums, kind="stable")
-    order = order[counts[order] > 0]
+    # Few share half of their sum with another: only these are put in order by all of it.
+    order = loops.ordered(sums.view(np.uint32).reshape(-1, 2), np.flatnonzero(counts), 0)
+    shared = alike(order)
+    shared[1:] |= shared[:-1].copy()
+    order = np.sort(order[shared] & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    order = order[np.argsort(sums[order], kind="stable")]
     same = sums[order[1:]] == sums[order[:-1]]
     heads = np.concatenate([[True], ~same])[: len(order)]
     first = order[np.flatnonzero(heads)[np.cumsum(heads) - 1]]
@@ -199,28 +235,28 @@ def copies(keys: Array, counts: Array, sums: Array) -> Array:
 
 
 def propose(
-    keys: Array, looks: Array, firsts: Array, scheme: Scheme, threshold: float, loops: ModuleType, crew: Crew,
-    on_progress: Progress,
-) -> tuple[Array, bool]:  # fmt: skip
-    """Return the candidates, first * 2**32 + second, and whether all that met were looked at."""
+    keys: Array, looks: Array, firsts: Array, scheme: Scheme, threshold: float, loops: ModuleType, crew: Crew
+) -> Iterator[tuple[Array, bool]]:
+    """Yield the candidates of each band, first * 2**32 + second, and whether some that met were not looked at."""
     most, differing = MOST_MEETINGS + 8 * len(firsts), scheme.most_differing(threshold)
 
     def meet(band: int) -> tuple[Array, bool]:
         order = loops.ordered(keys, firsts, band)
         # Runs of one key; most keys come once, and are not even listed.
-        same = (order[1:] ^ order[:-1]) < np.uint64(1 << 32)
-        edges = np.flatnonzero(np.diff(same, prepend=False, append=False))
+        edges = np.flatnonzero(np.diff(alike(order), prepend=False))
         begins, ends = edges[::2].copy(), edges[1::2] + 1
         reach = reach_within(most, ends - begins)
         return loops.meet(order, begins, ends, keys, looks, differing, band, reach), reach < len(firsts)
 
-    found, complete = [np.empty(0, np.uint64)], True
     if len(firsts) > 1:
-        for band, (some, cut) in enumerate(crew.map(meet, ((band,) for band in range(scheme.bands)))):
-            found.append(some)
-            complete &= not cut
-            on_progress("group", band + 1, scheme.bands)
-    return np.concatenate(found), complete
+        yield from crew.map(meet, ((band,) for band in range(scheme.bands)), ahead=scheme.bands)
+
+
+def alike(order: Array) -> Array:
+    """Return of each text in what `ordered` returns whether the next one has the same key."""
+    same = np.zeros(len(order), bool)
+    np.less(order[1:] ^ order[:-1], np.uint64(1 << 32), out=same[:-1])
+    return same
 
 
 def reach_within(most: int, lengths: Array) -> int:
@@ -240,6 +276,11 @@ def reach_within(most: int, lengths: Array) -> int:
     return low
 
 
+def in_order(left: Array, right: Array) -> Array:
+    """Return the order of two texts each by the first, then by the second: that of one number is quicker to find."""
+    return np.argsort(left << 32 | right)
+
+
 def verify(
     candidates: Array, counts: Array, take: Take, threshold: float, scheme: Scheme, loops: ModuleType, crew: Crew,
     on_progress: Progress,
@@ -249,7 +290,8 @@ def verify(
     if not len(left):
         return left, right, np.empty(0)
     # What hangs together lies together, so that few texts are asked for twice.
-    order = np.lexsort((right, left, loops.components(len(counts), left, right)[left]))
+    order = in_order(left, right)
+    order = order[np.argsort(loops.components(len(counts), left, right)[left[order]], kind="stable")]
     left, right = left[order], right[order]
     weight = counts[right].astype(np.int64)
     weight[1:] += np.where(left[1:] != left[:-1], counts[left[1:]], 0)

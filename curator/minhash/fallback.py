@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 
 from curator.minhash.shingles import DENSE, DENSE_WINDOW, NARROW, Array
-from curator.minhash.signatures import BYTE, FIELD, FMIX32, LOWER, NEXT, SPREAD, WORD
+from curator.minhash.signatures import FIELD, FIRST, FMIX32, LETTERS, LOWER, NEXT, SPREAD, WORD
 
 U32, U64 = np.uint32, np.uint64
 SPREAD_64 = U64(SPREAD)
@@ -16,25 +14,20 @@ fold = None  # shingles.pack folds in Python what is not ASCII
 TEXTS_AT_ONCE, SIGNED_AT_ONCE = 512, 1 << 15
 
 
-@cache
-def powers(base: int, count: int) -> Array:
-    """Return base ** 0, 1, … modulo 2**64; `count` is a power of two, so that few are kept."""
-    out = np.full(count, base, U64)
-    out[0] = 1
-    return np.multiply.accumulate(out)
-
-
 def word_hashes(data: Array, starts: Array, bytewise: Array, size: int) -> tuple[Array, Array]:
     """Return the hashes of the runs of words of all texts, and of which text each is."""
     folded = bytewise[data]
-    room = 1 << len(folded).bit_length()
     inside = folded != 0
     edges = np.flatnonzero(np.diff(inside, prepend=False, append=False))
     begins, ends = edges[::2], edges[1::2]
-    # Prefix sums of a polynomial: any word's hash is a difference of two, times a power.
-    sums = np.zeros(len(folded) + 1, U64)
-    np.cumsum(folded * powers(pow(BYTE, -1, 1 << 64), room)[: len(folded)], out=sums[1:])
-    word = (sums[ends] - sums[begins]) * powers(BYTE, room)[ends - 1]
+    # Eight letters from each place on, as one number.
+    eight = np.ndarray(len(folded), "<u8", np.concatenate([folded, np.zeros(8, np.uint8)]).data, strides=(1,))
+    word, first_letters = np.zeros(len(begins), U64), np.array(FIRST, U64)
+    for p in range(0, int((ends - begins).max(initial=0)), 8):
+        some = np.flatnonzero(ends - begins > p)
+        rest = ends[some] - begins[some] - p
+        h = (word[some] ^ eight[begins[some] + p] & first_letters[np.minimum(rest, 8)]) * U64(LETTERS)
+        word[some] = np.where(rest > 8, h ^ (h >> U64(32)), h)
     owner = np.searchsorted(starts, begins, side="right") - 1
     first = np.searchsorted(owner, np.arange(len(starts) - 1))
     left = np.append(first[1:], len(owner))[owner] - np.arange(len(owner))  # words from here to the text's end
@@ -185,12 +178,18 @@ def meet(
         x, y = texts[x], texts[x + step]
         for some in range(0, len(x), 1 << 16):
             u, w = x[some : some + (1 << 16)], y[some : some + (1 << 16)]
-            differ = looks[u] ^ looks[w]
-            near = np.bitwise_count((differ | differ >> U64(1)) & U64(LOWER)).sum(axis=1) <= most
+            near = differing(looks[u], looks[w]) <= most
             u, w = u[near], w[near]
             new = ~(keys[u, :band] == keys[w, :band]).any(axis=1)
             found.append(u[new].astype(U64) << U64(32) | w[new].astype(U64))
     return np.concatenate(found)
+
+
+def differing(looks: Array, others: Array) -> Array:
+    """Return in how many permutations texts differ, two by two, as far as a look tells."""
+    differ = looks ^ others
+    counted: Array = np.bitwise_count((differ | differ >> U64(1)) & U64(LOWER)).sum(axis=1)
+    return counted
 
 
 def components(count: int, left: Array, right: Array) -> Array:

@@ -108,9 +108,7 @@ def search(
         raise UserError("Ray is not installed. Install it with: pip install 'qa-curator[ray]'")
     found = pieces.cut(paths)
     size = minhash.nearest_size(sum(piece.rows for piece in found))
-    # Ray's tables of bands have no room for a look at each text: there candidates meet in more than one band.
-    scheme = minhash.choose(threshold, shingle, size, looked=engine != "ray")
-    plan = Plan(found, field, threshold, scheme)
+    plan = Plan(found, field, threshold, minhash.choose(threshold, shingle, size))
 
     if engine == "ray":
         from curator.minhash import ray

@@ -23,6 +23,7 @@ from curator.errors import UserError
 from curator.formats import pieces
 from curator.minhash import engine
 from curator.minhash.clusters import Progress
+from curator.minhash.fallback import differing
 from curator.minhash.plan import Edges, Plan, differs
 from curator.minhash.shingles import Array
 
@@ -48,7 +49,7 @@ def search(plan: Plan, address: str | None, on_progress: Progress) -> Edges:
         rows = np.bincount(tallied["piece"], tallied["rows"], minlength=len(plan.pieces)).astype(np.int64)
         on_progress("group", int(rows.sum()), int(rows.sum()))
         keys = judged.map_batches(bands, batch_size=None, batch_format="pyarrow", fn_kwargs=told)
-        met = by_key(keys, parts, "band", meet, {}).materialize()
+        met = by_key(keys, parts, "band", meet, told).materialize()
         del judged
         cut = columns(met.map_batches(cuts, batch_size=None, batch_format="pyarrow"), "left")
         on_progress("compare", 0, 0)
@@ -136,15 +137,18 @@ def columns(rows: Any, *names: str) -> dict[str, Array]:
 
 
 def sketch(batch: pa.Table, plan: Plan) -> Iterator[pa.Table]:
-    """Give of each row of a piece its band keys, and join it to the first in the piece that is a copy."""
+    """Give what is kept of each row of a piece, and join it to the first in the piece that is a copy."""
     (piece,) = batch["piece"].to_pylist()
-    found = engine.sketches(plan.texts(piece), None, plan.scheme, engine.load("auto"), engine.Crew(1), silent)
-    keys, _, counts, sums = found
+    loops = engine.load("auto")
+    found = engine.sketches(plan.texts(piece), None, plan.scheme, loops, engine.Crew(1), silent)
+    keys, looks, counts, sums = found
     ids = np.arange(len(counts), dtype=np.int64) | np.int64(piece) << ROW_BITS
-    first = np.where(counts > 0, ids[engine.copies(keys, counts, sums)], -1)
+    first = np.where(counts > 0, ids[engine.copies(keys, counts, sums, loops)], -1)
     # What needs no company is spread: a text that comes a million times would fill one partition.
     key = np.where(first == ids, sums.view(np.int64), ids)
-    yield table(key=key, id=ids, first=first, count=counts, sum=sums.view(np.int64), keys=packed(keys))
+    yield table(
+        key=key, id=ids, first=first, count=counts, sum=sums.view(np.int64), keys=packed(keys), look=packed(looks)
+    )
 
 
 def judge(rows: pa.Table, plan: Plan) -> pa.Table:
@@ -152,10 +156,10 @@ def judge(rows: pa.Table, plan: Plan) -> pa.Table:
     ids, first = array(rows, "id"), array(rows, "first").copy()
     mine = np.flatnonzero(first == ids)
     mine = mine[np.argsort(ids[mine])]
-    keys = unpacked(rows["keys"], plan.scheme.bands)[mine]
+    keys = unpacked(rows["keys"], np.uint32)[mine]
     counts, sums = array(rows, "count")[mine], array(rows, "sum")[mine].view(np.uint64)
-    first[mine] = ids[mine][engine.copies(keys, counts, sums)]
-    return pa.table({"id": rows["id"], "first": first, "keys": rows["keys"]})
+    first[mine] = ids[mine][engine.copies(keys, counts, sums, engine.load("auto"))]
+    return pa.table({"id": rows["id"], "first": first, "keys": rows["keys"], "look": rows["look"]})
 
 
 def tally(rows: pa.Table) -> pa.Table:
@@ -175,48 +179,49 @@ def copied(rows: pa.Table) -> pa.Table:
 
 def bands(rows: pa.Table, plan: Plan) -> Iterator[pa.Table]:
     """Give a row for each band of each text that is no copy."""
-    ids, first, keys = array(rows, "id"), array(rows, "first"), unpacked(rows["keys"], plan.scheme.bands)
+    ids, first, keys = array(rows, "id"), array(rows, "first"), unpacked(rows["keys"], np.uint32)
+    looks = unpacked(rows["look"], np.uint64)
     places = np.flatnonzero(ids == first)
     number = np.arange(plan.scheme.bands, dtype=np.int64) << np.int64(32)
     for some in range(0, max(len(places), 1), TEXTS_AT_ONCE):
         part = places[some : some + TEXTS_AT_ONCE]
-        yield table(band=(keys[part] | number).ravel(), id=np.repeat(ids[part], plan.scheme.bands))
+        look = packed(np.repeat(looks[part], plan.scheme.bands, axis=0))
+        yield table(band=(keys[part] | number).ravel(), id=np.repeat(ids[part], plan.scheme.bands), look=look)
 
 
-def meet(rows: pa.Table) -> pa.Table:
-    """Give every two texts that share a band, and in how many; -1 for both where not all were looked at.
+def meet(rows: pa.Table, plan: Plan) -> pa.Table:
+    """Give every two texts that share a band and look alike; -1 for both where not all were compared.
 
     The same bound as in one process: a text is compared with all before it in its band or, where that would
     make too many pairs in this partition, with the nearest.
     """
     band, ids = array(rows, "band"), array(rows, "id")
     order = np.lexsort((ids, band))
-    band, ids = band[order], ids[order]
+    band, ids, looks = band[order], ids[order], unpacked(rows["look"], np.uint64)[order]
     ends = np.append(np.flatnonzero(band[1:] != band[:-1]) + 1, len(band))
     begins = np.concatenate([[0], ends[:-1]])
     lengths = (ends - begins)[ends - begins > 1]
     reach = engine.reach_within(engine.MOST_MEETINGS + 8 * len(ids), lengths)
     longest = int(lengths.max(initial=1)) - 1
+    most = plan.scheme.most_differing(plan.threshold)
     left, right = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for step in range(1, min(reach, longest) + 1):
         same = np.flatnonzero(band[step:] == band[:-step])
+        same = same[differing(looks[same], looks[same + step]) <= most]
         left.append(ids[same])
         right.append(ids[same + step])
-    one, other, counts = summed(np.concatenate(left), np.concatenate(right))
+    one, other = distinct(np.concatenate(left), np.concatenate(right))
     if reach < longest:
-        one, other, counts = (np.append(x, -1) for x in (one, other, counts))
-    return table(left=one, right=other, met=counts)
+        one, other = np.append(one, -1), np.append(other, -1)
+    return table(left=one, right=other)
 
 
-def summed(left: Array, right: Array, met: Array | None = None) -> tuple[Array, Array, Array]:
-    """Return every two texts once, in order, and how often they met in all."""
-    if not len(left):
-        return left, right, left
+def distinct(left: Array, right: Array) -> tuple[Array, Array]:
+    """Return every two texts once, in order."""
     order = np.lexsort((right, left))
     left, right = left[order], right[order]
-    heads = np.flatnonzero(np.concatenate([[True], (left[1:] != left[:-1]) | (right[1:] != right[:-1])]))
-    counts = np.add.reduceat(np.ones(len(left), np.int64) if met is None else met[order], heads)
-    return left[heads], right[heads], counts
+    new = (np.diff(left, prepend=-2) != 0) | (np.diff(right, prepend=-2) != 0)
+    return left[new], right[new]
 
 
 def cuts(rows: pa.Table) -> pa.Table:
@@ -226,9 +231,8 @@ def cuts(rows: pa.Table) -> pa.Table:
 
 def need(rows: pa.Table, plan: Plan) -> pa.Table:
     """Say which text is needed beside which first one: each candidate's, and the first one's own."""
-    left, right, met = summed(array(rows, "left"), array(rows, "right"), array(rows, "met"))
-    chosen = (met >= plan.scheme.hits) & (left >= 0)
-    left, right = left[chosen], right[chosen]
+    left, right = distinct(array(rows, "left"), array(rows, "right"))
+    left, right = left[left >= 0], right[left >= 0]
     own = np.unique(left)
     ids = np.concatenate([own, right])
     return table(piece=ids >> ROW_BITS, id=ids, left=np.concatenate([own, left]))
@@ -281,17 +285,18 @@ def as_bytes(texts: Sequence[str]) -> pa.Array:
     return pa.array([one.encode("utf-8", "replace") for one in texts], pa.large_binary())
 
 
-def packed(keys: Array) -> pa.Array:
-    """Return the keys of each text as one value of so many bytes."""
-    buffer = pa.py_buffer(np.ascontiguousarray(keys))
-    return pa.Array.from_buffers(pa.binary(keys.shape[1] * keys.itemsize), len(keys), [None, buffer])
+def packed(numbers: Array) -> pa.Array:
+    """Return the numbers of each text as one value of so many bytes."""
+    buffer = pa.py_buffer(np.ascontiguousarray(numbers))
+    return pa.Array.from_buffers(pa.binary(numbers.shape[1] * numbers.itemsize), len(numbers), [None, buffer])
 
 
-def unpacked(column: pa.ChunkedArray, width: int) -> Array:
-    """Return the keys of all texts as they were: shape (texts, width)."""
+def unpacked(column: pa.ChunkedArray, of: Any) -> Array:
+    """Return the numbers of all texts as they were: a row for each."""
     whole = column.combine_chunks()
     whole = whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
-    flat = np.frombuffer(whole.buffers()[1], np.uint32)
+    width = whole.type.byte_width // np.dtype(of).itemsize
+    flat = np.frombuffer(whole.buffers()[1], of)
     return flat[whole.offset * width : (whole.offset + len(whole)) * width].reshape(-1, width)
 
 

@@ -28,17 +28,14 @@ def search(texts: Texts, threshold: float, scheme: Scheme, on_progress: Progress
     copy_of = np.array([firsts.setdefault(h.tobytes(), i) if len(h) else i for i, h in enumerate(hashes)], np.int64)
 
     index = MinHashLSH(num_perm=scheme.permutations, params=(scheme.bands, scheme.rows))
-    signatures = {}
     found = [(int(first), i, 1.0) for i, first in enumerate(copy_of) if first != i]
     for i in firsts.values():
         minhash = MinHash(num_perm=scheme.permutations, seed=scheme.seed, hashfunc=int, scheme="affine32")
         minhash.update_batch((hashes[i] >> np.uint64(32)).tolist())
-        signatures[i] = minhash.hashvalues.reshape(scheme.bands, scheme.rows)
         for j in index.query(minhash):
-            if (signatures[i] == signatures[j]).all(axis=1).sum() >= scheme.hits:
-                score = jaccard(rows[j], rows[i], scheme.shingle)
-                if score >= threshold:
-                    found.append((j, i, score))
+            score = jaccard(rows[j], rows[i], scheme.shingle)
+            if score >= threshold:
+                found.append((j, i, score))
         index.insert(i, minhash, check_duplication=False)
         on_progress("compare", i + 1, len(rows))
     found.sort()

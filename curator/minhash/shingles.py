@@ -94,6 +94,7 @@ def pack(texts: Joined, fold: Callable[..., tuple[Array, Array, Array]] | None) 
     folded, begins, hard = fold(buffer, starts, FOLD, fold_codes())
     places = np.flatnonzero(hard)
     if not len(places):
+        folded.setflags(write=False)  # as bytes are: the loops would be compiled for both
         return folded, begins
     pieces: list[Text] = [folded[a : b - 1].tobytes() for a, b in zip(begins[:-1], begins[1:], strict=True)]
     for place in places.tolist():

@@ -15,7 +15,9 @@ FMIX32 = 0x85EBCA6B, 0xC2B2AE35
 SPREAD = 0xFF51AFD7ED558CCD
 # Of 32 permutations two bits each make one number; those that differ show in the lower of their two bits.
 LOWER = 0x5555555555555555
-BYTE, WORD, NEXT, FIELD = 0x9FB21C651E98DF25, 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93
+LETTERS, WORD, NEXT, FIELD = 0x9FB21C651E98DF25, 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93
+# Eight letters of a word are one number; of fewer, the bits of so many are taken.
+FIRST = [(1 << 8 * letters) - 1 for letters in range(9)]
 
 
 @cache

@@ -25,7 +25,6 @@ BATCH = 5000
 PIN = "split:"  # a tag that begins so says on which side a pair is to be
 SAYS_MUCH = 20  # letters of an opening that nobody else begins with: below, "Hi" begins many conversations
 STRATIFY = ("tag", "source")
-STAGES = {"read": "Reading", "group": "Grouping", "compare": "Comparing"}
 Progress = Callable[[int, int | None, str], object]
 
 
@@ -85,7 +84,7 @@ def read(
         return [row[1] for row in found]
 
     def tell(stage: str, done: int, of: int) -> None:
-        on_progress(done, of or total, STAGES[stage])
+        on_progress(done, of or total, minhash.STAGES[stage])
 
     similar = minhash.find_similar(
         texts(), REVIEW, SHINGLE, take=take, scheme=minhash.choose(REVIEW, SHINGLE, minhash.nearest_size(total)),

@@ -357,10 +357,11 @@ def histogram(asked: Question, findings: duplicates.Findings) -> str:
     for low, high, count in bars:
         low, high = round(low, 4), round(high, 4)
         is_chosen = asked.below is not None and abs(asked.threshold - low) < 1e-6
+        is_out = low < asked.threshold - 1e-6 or (asked.below is not None and high > asked.below + 1e-6)
         part = {"threshold": asked.written(low), "below": asked.written(high)}
         columns.append(charts.Column(
             low, count, f"{asked.written(low)} to {asked.number(high)}: {door.plural(count)}",
-            url_for("duplicates.index", **asked.args(**part)), is_chosen, low < asked.threshold - 1e-6,
+            url_for("duplicates.index", **asked.args(**part)), is_chosen, is_out,
         ))  # fmt: skip
     return charts.histogram(columns, "How alike pairs are to the one most like them")
 

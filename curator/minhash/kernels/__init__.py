@@ -6,6 +6,8 @@ numba itself runs in parallel abort a server that searches twice at once or fork
 
 numba takes int64 with uint64 for float64, and uint32 with uint32 for uint64: hence the casts. No loop calls one of
 another file: numba compiles anew what stands in a file that changed, and not what calls it from elsewhere.
+A number written down is a type of its own, for which a loop is compiled once more, hence np.int64(0); and to set a
+slice all of its sentences for errors are compiled.
 """
 
 from curator.minhash.kernels.folding import fold

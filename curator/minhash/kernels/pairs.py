@@ -63,7 +63,8 @@ def meet(order, begins, ends, keys, looks, most, band, reach):  # type: ignore[n
                 if new:
                     if m == len(out):
                         wider = np.empty(2 * m, U64)
-                        wider[:m] = out
+                        for place in range(m):
+                            wider[place] = out[place]
                         out = wider
                     out[m] = x << U64(32) | y
                     m += 1

@@ -6,69 +6,65 @@ import numpy as np
 
 from curator.minhash.kernels.compiling import compiled
 from curator.minhash.shingles import DENSE, DENSE_WINDOW, NARROW
-from curator.minhash.signatures import BYTE, FIELD, FMIX32, NEXT, SPREAD, WORD
+from curator.minhash.signatures import FIELD, FIRST, FMIX32, LETTERS, NEXT, SPREAD, WORD
 
 U8, U32, U64 = np.uint8, np.uint32, np.uint64
 _SPREAD = U64(SPREAD)
 _D1, _D2 = map(U32, FMIX32)
-_BYTE, _WORD, _NEXT, _FIELD = U64(BYTE), U64(WORD), U64(NEXT), U64(FIELD)
+_LETTERS, _WORD, _NEXT, _FIELD = U64(LETTERS), U64(WORD), U64(NEXT), U64(FIELD)
+_FIRST = np.array(FIRST, U64)
 (_DENSE1, _DENSE2), (_DENSE3, _DENSE4) = ((U64(a), U64(b)) for a, b in DENSE)
 _NARROW = U64(NARROW)
 _63_BITS, _WIDE = U64((1 << 63) - 1), U64(1 << 63)
 
 
 @compiled
-def _words(data, begin, end, bytewise, size, out, at, word):  # type: ignore[no-untyped-def]
-    """Write the hashes of runs of `size` words, and return how many. No branch depends on the text.
+def _words(data, begin, end, bytewise, size, out, at, word, folded):  # type: ignore[no-untyped-def]
+    """Write the hashes of runs of `size` words, and return how many.
 
-    Both halves are read at once: each byte waits for the one before, and the processor does both in the same time.
+    Finding where words begin and end has no branch that depends on the text; eight letters are then hashed at once.
     """
-    half = U64(end - begin) >> U64(1)
-    middle = U64(begin) + half
-    while middle < U64(end) and bytewise[data[middle]] != 0:
-        middle += U64(1)
-    rest = min(U64(end) - middle, middle - U64(begin))
-    far = U64(len(word)) >> U64(1)
-    h = g = U64(0)
-    k = U64(0)
-    n = far
-    for p in range(rest):
-        c = U64(bytewise[data[U64(begin) + p]])
-        d = U64(bytewise[data[middle + p]])
-        word[k] = h
-        word[n] = g
-        k += U64((c == U64(0)) & (h != U64(0)))
-        n += U64((d == U64(0)) & (g != U64(0)))
-        h = U64(0) if c == U64(0) else U64(h * _BYTE + c)
-        g = U64(0) if d == U64(0) else U64(g * _BYTE + d)
-    for p in range(U64(begin) + rest, middle):
-        c = U64(bytewise[data[p]])
-        word[k] = h
-        k += U64((c == U64(0)) & (h != U64(0)))
-        h = U64(0) if c == U64(0) else U64(h * _BYTE + c)
-    for p in range(middle + rest, U64(end)):
-        d = U64(bytewise[data[p]])
-        word[n] = g
-        n += U64((d == U64(0)) & (g != U64(0)))
-        g = U64(0) if d == U64(0) else U64(g * _BYTE + d)
-    if h != U64(0):
-        word[k] = h
-        k += U64(1)
-    if g != U64(0):
-        word[n] = g
-        n += U64(1)
-    for p in range(far, n):
-        word[k] = word[p]
-        k += U64(1)
+    length = U64(end) - U64(begin)
+    for p in range(length):  # what `shingles.FOLD` says, 64 at a time
+        c = data[U64(begin) + p]
+        small = U8(c | U8(32))
+        other = (U8(c - U8(48)) < U8(10)) | (c == U8(95)) | (c >= U8(128))
+        folded[p] = small if U8(small - U8(97)) < U8(26) else c if other else U8(0)
+    edges = U64(0)
+    inside = False
+    for p in range(length):
+        word[edges] = p
+        edges += U64((folded[p] != U8(0)) ^ inside)
+        inside = folded[p] != U8(0)
+    for p in range(length, length + U64(8)):
+        folded[p] = 0
+    word[edges] = length
+    k = (edges + U64(1)) >> U64(1)
     if k == U64(0):
         return 0
+    for j in range(k):  # where a word begins and ends lies behind where its hash goes
+        p, stop = word[U64(2) * j], word[U64(2) * j + U64(1)]
+        h = U64(0)
+        while True:
+            e = U64(0)
+            for x in range(U64(8)):
+                e |= U64(folded[p + x]) << U64(8 * x)
+            if p + U64(8) >= stop:
+                h = U64(U64(h ^ (e & _FIRST[stop - p])) * _LETTERS)
+                break
+            h = U64(U64(h ^ e) * _LETTERS)
+            h ^= h >> U64(32)
+            p += U64(8)
+        word[j] = h
     joined = min(U64(size), k)
     runs = U64(k - joined + U64(1))
     for j in range(runs):
-        h = word[j]
-        for x in range(U64(1), joined):
-            h = U64(U64(h * _WORD) ^ U64(word[j + x] + _NEXT))
-        out[U64(at) + j] = h * _SPREAD
+        out[U64(at) + j] = word[j]
+    for x in range(U64(1), joined):
+        for j in range(runs):
+            out[U64(at) + j] = U64(out[U64(at) + j] * _WORD) ^ U64(word[j + x] + _NEXT)
+    for j in range(runs):
+        out[U64(at) + j] *= _SPREAD
     return np.int64(runs)
 
 
@@ -163,10 +159,10 @@ def _any_characters(data, begin, end, bytewise, size, out, at):  # type: ignore[
 
 
 @compiled
-def _shingles(data, begin, end, bytewise, by_words, size, salt, out, at, word):  # type: ignore[no-untyped-def]
+def _shingles(data, begin, end, bytewise, by_words, size, salt, out, at, word, folded):  # type: ignore[no-untyped-def]
     """Write the hashes of the shingles of one text, and return how many. `salt` tells fields apart."""
     if by_words:
-        count = _words(data, begin, end, bytewise, size, out, at, word)
+        count = _words(data, begin, end, bytewise, size, out, at, word, folded)
     else:
         seen = U8(0)
         for p in range(U64(begin), U64(end)):
@@ -209,24 +205,26 @@ def sketch(data, starts, bytewise, by_words, size, fields, a, b, rows, keys, loo
     A text of several fields is like another where they are like in each field, so their shingles are told
     apart, and it counts as empty where one field is.
     """
-    longest = 0
+    longest = np.int64(0)
     for i in range(len(starts) - 1):
-        longest = max(longest, starts[i + 1] - starts[i])
+        longest = np.int64(max(longest, starts[i + 1] - starts[i]))
     hashes = np.empty(longest * fields + 8, U64)
     mixed = np.empty(longest * fields + 16, U32)
-    word = np.empty(longest + 8, U64)
+    word, folded = np.empty(longest + 8, U64), np.empty(longest + 8, U8)
     # The processor takes 32 permutations at a time; a rest of fewer would take as long as most of them together.
     width = (len(a) + 31) // 32 * 32
     factor, offset, row = np.zeros(width, U32), np.zeros(width, U32), np.empty(width, U32)
-    factor[: len(a)] = a
-    offset[: len(a)] = b
+    for k in range(len(a)):
+        factor[k], offset[k] = a[k], b[k]
     for i in range(len(counts)):
-        count = 0
+        count = np.int64(0)
         for f in range(fields):
             t = i * fields + f
             salt = U64(U64(f) * _FIELD)
-            found = _shingles(data, starts[t], starts[t + 1] - 1, bytewise, by_words, size, salt, hashes, count, word)
-            count = count + found if found else 0
+            found = _shingles(
+                data, starts[t], starts[t + 1] - 1, bytewise, by_words, size, salt, hashes, count, word, folded
+            )
+            count = np.int64(count + found if found else 0)
             if not found:
                 break
         counts[i] = count
@@ -290,20 +288,22 @@ def _distinct(hashes, begin, count, table, stamp, mark):  # type: ignore[no-unty
 def verify(data, starts, bytewise, by_words, size, fields, left, right, threshold):  # type: ignore[no-untyped-def]
     """Return the exact Jaccard similarity of texts, two by two: the least of any field, -1 below the threshold."""
     texts = len(starts) - 1
-    longest = 0
+    longest = np.int64(0)
     for t in range(texts):
-        longest = max(longest, starts[t + 1] - starts[t])
+        longest = np.int64(max(longest, starts[t + 1] - starts[t]))
     # A slot is taken where its stamp says so, and nothing is ever cleared.
     capacity = U64(1) << (U64(64) - _shift(longest))
     table, stamp = np.empty(capacity, U64), np.full(capacity, -1, np.int32)
     shift, mask = U64(58), U64(63)
-    word = np.empty(longest + 8, U64)
+    word, folded = np.empty(longest + 8, U64), np.empty(longest + 8, U8)
     hashes = np.empty(starts[texts] + 8, U64)
     begins = np.empty(texts, np.int64)
     sizes = np.empty(texts, np.int64)
-    at = 0
+    at = np.int64(0)
     for t in range(texts):
-        found = _shingles(data, starts[t], starts[t + 1] - 1, bytewise, by_words, size, U64(0), hashes, at, word)
+        found = _shingles(
+            data, starts[t], starts[t + 1] - 1, bytewise, by_words, size, U64(0), hashes, at, word, folded
+        )
         begins[t] = at
         sizes[t] = _distinct(hashes, at, found, table, stamp, np.int32(t))
         at += sizes[t]
