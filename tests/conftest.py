@@ -45,6 +45,7 @@ TOGETHER = {
     "test_trainer_base.py": "torch",
     "test_trainer_chat.py": "torch",
     "test_trainer_embed.py": "torch",
+    "test_trainer_many.py": "processes",
     "test_trainer_release.py": "torch",
     "test_trainer_render.py": "torch",
     "test_trainer_resume.py": "torch",

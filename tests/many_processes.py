@@ -24,10 +24,10 @@ def befall(fault):
     """Let something go wrong in this process; return how to put it right again."""
     import torch
 
-    from trainer import ranks, run
+    from trainer import preparing, ranks
     from trainer.training import StepTrainer
 
-    compute_loss, prepare = StepTrainer.compute_loss, run.prepare
+    compute_loss, prepare = StepTrainer.compute_loss, preparing.prepare
     done = []
 
     def faulty(self, model, *args, **options):
@@ -45,12 +45,12 @@ def befall(fault):
         raise ranks.UserError("There is no such base here.")
 
     if fault == "refuses":
-        run.prepare = refuses
+        preparing.prepare = refuses
     elif fault:
         StepTrainer.compute_loss = faulty
 
     def undo():
-        StepTrainer.compute_loss, run.prepare = compute_loss, prepare
+        StepTrainer.compute_loss, preparing.prepare = compute_loss, prepare
 
     return undo
 

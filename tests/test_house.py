@@ -44,8 +44,8 @@ TRAINER = (
     ("config", "environment", "hub", "batches", "rates", "schedules", "machine"),
     ("dataset", "model", "shards", "base", "record", "checkpoints", "tokenizer", "architecture", "memory", "finished"),
     ("plan", "measures", "signals", "report"),
-    ("run", "find_rate", "training", "arguments", "chance", "watch", "train_losses", "preference", "evaluate")
-    + ("sample", "embed"),
+    ("run", "preparing", "training", "arguments", "chance", "watch", "train_losses", "preference", "find_rate")
+    + ("evaluate", "sample", "embed"),
     ("again", "compare", "on_ray", "release", "chat", "serve"),
     ("cli",),
     ("__main__",),

@@ -74,7 +74,7 @@ def test_a_rate_that_brings_nothing_is_warned_of(capsys):
     from types import SimpleNamespace
 
     from trainer.config import RunConfig, fill_in
-    from trainer.run import judge_rate
+    from trainer.preparing import judge_rate
 
     sizes = {"weights": 7e9, "hidden_size": 4096, "max_tokens": 64, "longest_answer": 8, "threads": 1}
     base = SimpleNamespace(hidden_size=4096, weights=7e9)

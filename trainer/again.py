@@ -13,8 +13,10 @@ from trainer.config import FilledConfig
 from trainer.dataset import Example, Renderer
 from trainer.evaluate import evaluate, line_losses
 from trainer.model import Device, load_base
+from trainer.preparing import use_threads
+from trainer.ranks import say
 from trainer.record import Record, write_json
-from trainer.run import choose, say, use_threads
+from trainer.run import choose
 from trainer.sample import Answer, Decoding, generate
 
 

@@ -17,8 +17,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from trainer import UserError, batches, dataset, rates
 from trainer.config import RunConfig
 from trainer.model import add_adapter
+from trainer.preparing import prepare
+from trainer.ranks import say
 from trainer.record import choose_folder, write_json
-from trainer.run import prepare, rows_of, say
+from trainer.run import rows_of
 from trainer.training import Diverged, StepTrainer
 
 STEPS = 80

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -129,6 +130,12 @@ def shared(items: Sequence[Item], act: Callable[[Sequence[Item]], Sequence[T]]) 
     for place, part in enumerate(parts):
         found[place :: count()] = part
     return found
+
+
+def say(words: str) -> None:
+    """Let the first process say something to the user."""
+    if is_first():
+        print(words, file=sys.stderr, flush=True)
 
 
 # Faults

@@ -3,59 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import os
 import random
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
-from trainer import Stopped, UserError, batches, checkpoints, dataset, plan, ranks, rates, report, shards, signals
+from trainer import Stopped, UserError, batches, checkpoints, dataset, ranks, report, shards, signals
 from trainer.checkpoints import Checkpoint
-from trainer.config import FilledConfig, RunConfig, fill_in
-from trainer.dataset import SPLITS, Rendered, Renderer
+from trainer.config import FilledConfig, RunConfig
+from trainer.dataset import SPLITS, Rendered
 from trainer.evaluate import LineLoss, evaluate, line_losses, loss_lines
-from trainer.machine import count_cores, find_cpu, find_machine
-from trainer.model import Base, add_adapter, load_base, locate
+from trainer.model import add_adapter
 from trainer.preference import PreferenceTrainer
+from trainer.preparing import Prepared, prepare_all, steps_of
+from trainer.ranks import say
 from trainer.record import Record, Unwritten, choose_folder
 from trainer.sample import Answer, generate, sample_lines
 from trainer.training import Diverged, StepTrainer, keeps_lines_apart, longest_row
-from trainer.watch import Watch, peak_memory, trained_weights
-
-PACKAGES = {"schedule-free": "schedulefree", "prodigy": "prodigyopt"}
+from trainer.watch import Watch, peak_memory
 
 MUCH_PADDING = 1.5  # tokens worked through for each that a line has
 CPU_ROW = 1024  # tokens: attention costs the square of it
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """All that a run begins with: nothing of it changes while it goes on."""
-
-    config: FilledConfig
-    data: dict[str, Any]
-    base: Base
-    renderer: Renderer
-    lines: list[Rendered]
-    left_out: list[str]
-    predicted: plan.Prediction
-
-    def split(self, name: str) -> list[Rendered]:
-        return [line for line in self.lines if line.example.split == name]
-
-    @property
-    def answers(self) -> list[Rendered]:
-        """The lines whose answer is one to be like: all but those that were judged as bad."""
-        return [line for line in self.lines if line.example.good]
-
-    @property
-    def tested(self) -> list[Rendered]:
-        return [line for line in self.answers if line.example.split == "test"]
 
 
 def run(asked: RunConfig, token: str | None = None) -> Record:
@@ -167,96 +136,6 @@ def check_same(prepared: Prepared, record: Record, checkpoint: Checkpoint | None
         )
 
 
-def prepare_all(asked: RunConfig, path: Path) -> Prepared:
-    """Prepare all processes of a run. Raises UserError where one of them cannot, or sees something else."""
-    if ranks.count() == 1:
-        return prepare(asked, path)
-    ranks.first(lambda: str(locate(asked.base)))  # what is made or looked up once is there for all
-    prepared = ranks.agree(lambda: prepare(asked, path))
-    seen = ranks.gather((batches.digest(*steps_of(prepared)), prepared.data["sha256"], prepared.base.identity))
-    for place, theirs in enumerate(seen):
-        if theirs != seen[0]:
-            raise UserError(
-                f"Process {place} sees other lines or another base than process 0. Name data and base that are the "
-                "same under the same path on all machines."
-            )
-    return prepared
-
-
-def prepare(asked: RunConfig, path: Path) -> Prepared:
-    """Read and check the data, load the base, and settle every option. Raises UserError."""
-    check_packages(asked)
-    check_sharding(asked)
-    threads = use_threads(asked.threads)
-    data = dataset.describe(path)
-    if not asked.unverified:
-        dataset.verify(path, data)
-    examples = dataset.split(dataset.read_examples(path, asked.method), asked.validation, asked.test, asked.seed)
-    machine = find_machine(threads)
-    base = load_base(asked)
-    if base.device.name != machine.kind:  # a GPU that this torch cannot use
-        machine = find_cpu(threads)
-    renderer = Renderer(base.tokenizer)
-    lines, left_out = renderer.render_all(examples)
-    config = fill_in(asked, **sizes(base, lines), threads=threads)
-    judge_rate(config, base)
-    lines, too_long = dataset.leave_out_long(lines, min(config.max_tokens, base.max_tokens))
-    predicted = plan.foresee(asked, config, lines, machine)
-    return Prepared(config, data, base, renderer, lines, left_out + too_long, predicted)
-
-
-def judge_rate(config: FilledConfig, base: Base) -> None:
-    """Warn of a learning rate that brings nothing; raise UserError for one that runs diverge with, unless forced."""
-    if config.optimizer == "prodigy":  # it finds its own
-        return
-    prior = rates.prior(base.hidden_size, base.weights, adapter=config.adapter != "none", method=config.method)
-    judged = rates.judge(config.learning_rate, prior)
-    if judged.level == "high" and not config.force:
-        raise UserError(f"{judged.words} Look for one with: python -m trainer find-lr — or insist on it with --force")
-    if judged.level != "fits":
-        say(f"Warning: {judged.words}")
-
-
-def check_packages(config: RunConfig) -> None:
-    """Raise UserError where an option needs a package that is not installed."""
-    for option, name in (("optimizer", PACKAGES.get(config.optimizer)), ("tracker", config.tracker)):
-        if name not in (None, "none") and importlib.util.find_spec(name) is None:
-            raise UserError(
-                f"--{option} {getattr(config, option)} needs a package that is not installed: pip install {name}"
-            )
-
-
-def check_sharding(config: RunConfig) -> None:
-    """Raise UserError where FSDP is asked for and cannot do what the options say."""
-    if not ranks.is_sharded():
-        return
-    if config.quantisation != "none":
-        raise UserError(
-            f"FSDP lays weights in pieces over the processes, and those of --quantisation {config.quantisation} cannot "
-            "be. Add --quantisation none, or leave out --use_fsdp: each process then holds a whole base."
-        )
-    if config.method != "sft":
-        raise UserError(f"--method {config.method} needs a whole base in each process: leave out --use_fsdp.")
-
-
-def use_threads(asked: int | None) -> int:
-    """Fix the number of threads, since another number adds up in another order and gives other digits."""
-    threads = asked or count_cores()
-    torch.set_num_threads(threads)
-    if ranks.count() > 1:  # accelerate sets it again where this is not said
-        os.environ["OMP_NUM_THREADS"] = str(threads)
-    return threads
-
-
-def sizes(base: Base, lines: Sequence[Rendered]) -> dict[str, int]:
-    return {
-        "weights": base.weights,
-        "hidden_size": base.hidden_size,
-        "max_tokens": dataset.find_max_tokens([line.longest for line in lines], base.max_tokens),
-        "longest_answer": max(line.answer_tokens for line in lines),
-    }
-
-
 def tell_plan(prepared: Prepared) -> None:
     """Say on standard error what is about to happen, and everything the user might not expect."""
     config, base, left_out = prepared.config, prepared.base, prepared.left_out
@@ -312,15 +191,6 @@ def write_down(prepared: Prepared, record: Record, prompts: Sequence[Any], found
     record.facts["actual"] |= {"peak_memory": peak_memory(), "disk": bytes_below(record.folder)}
     if not config.keep_checkpoints:
         checkpoints.remove_all(record.folder)
-
-
-def steps_of(prepared: Prepared) -> tuple[list[list[int]], list[int]]:
-    """Return the steps of a run, each a list of training lines by number, and the lengths of those lines."""
-    lengths = [line.size for line in prepared.split("train")]
-    config = prepared.config
-    return batches.plan_steps(
-        len(lengths), epochs=config.epochs, batch_size=config.batch_size, seed=config.seed
-    ), lengths
 
 
 def fit(prepared: Prepared, record: Record, checkpoint: Checkpoint | None) -> Any:
@@ -397,7 +267,7 @@ def bytes_below(folder: Path) -> int:
 
 def keep_result(model: Any, prepared: Prepared, record: Record) -> None:
     """Save the adapter, or the whole model where all of it was trained, as `from_pretrained` reads it."""
-    options: dict[str, Any] = {"state_dict": trained_weights(model)} if shards.is_sharded(model) else {}
+    options: dict[str, Any] = {"state_dict": shards.trained_weights(model)} if shards.is_sharded(model) else {}
     ranks.first(lambda: save_result(model, prepared, record, options))
 
 
@@ -442,8 +312,3 @@ def choose(lines: Sequence[Rendered], most: int, seed: int) -> list[Rendered]:
     """Return at most so many of the lines, drawn with the seed, in their order."""
     drawn = random.Random(seed).sample(range(len(lines)), min(most, len(lines)))
     return [lines[index] for index in sorted(drawn)]
-
-
-def say(words: str) -> None:
-    if ranks.is_first():
-        print(words, file=sys.stderr, flush=True)

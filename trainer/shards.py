@@ -1,4 +1,4 @@
-"""Weights that FSDP lays in pieces over the processes of a run: whole again, and in pieces again. Knows tensors."""
+"""What is trained of a model, taken out and put back: also where FSDP lays weights in pieces over the processes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from trainer import ranks
+from trainer import UserError, ranks
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -46,3 +46,35 @@ def ask(model: Any, items: Sequence[Item], act: Callable[[Sequence[Item]], Seque
     if not is_sharded(model):
         return ranks.first(lambda: list(act(items)))
     return ranks.gather(list(act(items)))[0]
+
+
+def trained_weights(model: Any) -> dict[str, torch.Tensor]:
+    """Return what is trained, by name, as it is now."""
+    return {
+        name: whole(weight.detach()).cpu().contiguous().clone()
+        for name, weight in model.named_parameters()
+        if weight.requires_grad
+    }
+
+
+def load_weights(model: Any, weights: dict[str, torch.Tensor]) -> None:
+    """Put saved weights back. Raises UserError where they are of another adapter."""
+    trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    if {name: weight.shape for name, weight in trained.items()} != {name: w.shape for name, w in weights.items()}:
+        raise UserError("The weights of the checkpoint are those of another base or adapter. Start a new run.")
+    with torch.no_grad():
+        for name, weight in trained.items():
+            weight.copy_(as_laid(weights[name], weight))
+
+
+def lay_out(state: dict[str, Any], optimizer: Any) -> dict[str, Any]:
+    """Return what an optimizer remembered, as its weights are laid over the processes now."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    memories = {
+        place: {
+            name: as_laid(value, weights[place]) if isinstance(value, torch.Tensor) else value
+            for name, value in memory.items()
+        }
+        for place, memory in state["state"].items()
+    }
+    return state | {"state": memories}

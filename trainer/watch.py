@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import transformers
 
-from trainer import Stopped, UserError, checkpoints, ranks, schedules, shards
+from trainer import Stopped, checkpoints, ranks, schedules, shards
 from trainer.chance import random_state, set_random_state
 from trainer.config import FilledConfig
 from trainer.dataset import Example, Rendered, Renderer
@@ -74,7 +74,7 @@ class Watch(transformers.TrainerCallback):
         self.trainer = trainer
         self.line_losses.begin(trainer.lines)
         if self.resumed:
-            load_weights(trainer.model, self.resumed.tensors("weights"))
+            shards.load_weights(trainer.model, self.resumed.tensors("weights"))
             trainer.tokens_at_once = self.resumed.state["watch"]["tokens_at_once"]
 
     @property
@@ -86,7 +86,7 @@ class Watch(transformers.TrainerCallback):
         """Put the weights of the best evaluation in place, where there are lines enough to tell."""
         if self.picks_best and self.best:
             best = checkpoints.read_step(self.record.folder, self.best_step)
-            load_weights(self.trainer.model, best.tensors("weights"))
+            shards.load_weights(self.trainer.model, best.tensors("weights"))
             self.say(f"Kept: step {self.best_step}, with the lowest validation loss, {self.best['eval_loss']:.3f}.")
         elif callable(getattr(self.trainer.optimizer, "eval", None)):
             self.trainer.optimizer.eval()
@@ -115,7 +115,7 @@ class Watch(transformers.TrainerCallback):
             state.global_step = self.resumed.step
             trainer.slowed = self.resumed.state["watch"]["slowed"]
             packed = checkpoints.unpack_optimizer(self.resumed.tensors("optimizer"), self.resumed.state["optimizer"])
-            trainer.optimizer.load_state_dict(lay_out(packed, trainer.optimizer))
+            trainer.optimizer.load_state_dict(shards.lay_out(packed, trainer.optimizer))
             chances = self.resumed.state["random"]
             set_random_state(chances[ranks.index() % len(chances)])
         self.started = time.monotonic()
@@ -191,7 +191,7 @@ class Watch(transformers.TrainerCallback):
         if not math.isfinite(loss):  # the weights are ruined already
             good, _ = checkpoints.newest_whole(self.record.folder)
             if good:
-                load_weights(self.trainer.model, good.tensors("weights"))
+                shards.load_weights(self.trainer.model, good.tensors("weights"))
             raise Diverged(self.words_of_divergence("validation loss", loss, step, good.step if good else 0))
         if self.best is None or loss < self.best["eval_loss"]:
             self.best, self.since_best = {"step": step, "eval_loss": loss}, 0
@@ -240,7 +240,7 @@ class Watch(transformers.TrainerCallback):
     def save(self, step: int) -> None:
         """Keep all that the next step depends on, and take away what no step needs any more."""
         with self.answering_weights():
-            weights = trained_weights(self.trainer.model)
+            weights = shards.trained_weights(self.trainer.model)
             optimizer, packed = checkpoints.pack_optimizer(self.trainer.optimizer.state_dict())
             state = {
                 **self.identity,
@@ -339,38 +339,6 @@ class Watch(transformers.TrainerCallback):
             return
         lead = "\r\x1b[K" if sys.stderr.isatty() else ""
         print(f"{lead}{words}", file=sys.stderr, flush=True)
-
-
-def trained_weights(model: Any) -> dict[str, torch.Tensor]:
-    """Return what is trained, by name, as it is now."""
-    return {
-        name: shards.whole(weight.detach()).cpu().contiguous().clone()
-        for name, weight in model.named_parameters()
-        if weight.requires_grad
-    }
-
-
-def load_weights(model: Any, weights: dict[str, torch.Tensor]) -> None:
-    """Put saved weights back. Raises UserError where they are of another adapter."""
-    trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-    if {name: weight.shape for name, weight in trained.items()} != {name: w.shape for name, w in weights.items()}:
-        raise UserError("The weights of the checkpoint are those of another base or adapter. Start a new run.")
-    with torch.no_grad():
-        for name, weight in trained.items():
-            weight.copy_(shards.as_laid(weights[name], weight))
-
-
-def lay_out(state: dict[str, Any], optimizer: Any) -> dict[str, Any]:
-    """Return what an optimizer remembered, as its weights are laid over the processes now."""
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    memories = {
-        place: {
-            name: shards.as_laid(value, weights[place]) if isinstance(value, torch.Tensor) else value
-            for name, value in memory.items()
-        }
-        for place, memory in state["state"].items()
-    }
-    return state | {"state": memories}
 
 
 def running(numbers: Sequence[int]) -> list[int]:
