@@ -254,3 +254,27 @@ def test_commands_that_are_for_one_process_say_so(sums, monkeypatch, capsys):  #
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert main(["find-lr", str(sums)]) == 1
     assert "Error: Only run and resume work in several processes." in capsys.readouterr().err
+
+
+def test_what_cannot_be_laid_in_pieces_is_refused(monkeypatch):
+    from trainer import UserError, ranks
+    from trainer.config import RunConfig
+    from trainer.preparing import check_sharding
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(UserError, match="--method dpo needs a whole base in each process"):
+        check_sharding(RunConfig(method="dpo", quantisation="none"))
+    monkeypatch.setenv("FSDP_VERSION", "1")
+    with pytest.raises(UserError, match="Add to accelerate launch: --fsdp_version 2"), ranks.joined():
+        pass
+
+
+def test_each_process_of_a_machine_has_its_gpu_and_its_share_of_the_cores(monkeypatch):
+    from trainer import machine
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    alone = machine.find_cpu()
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert machine.count_cores() == 2
+    assert machine.find_cpu().free == pytest.approx(alone.free / 4, rel=0.3)  # others use memory meanwhile

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from trainer.architecture import Architecture
@@ -76,8 +76,11 @@ def choose_part(
     dtype: str,
     device: str,
     room: float,
+    pieces: int = 1,
 ) -> tuple[int, Memory]:
     """Return how many tokens a step works through at once, and the memory that takes: what fits `room`, or the least.
+
+    Weights that lie in `pieces` over as many processes take that much less of each.
 
     A part is never shorter than the longest line. What lies between the layers is computed again only where a part
     worth its calls does not fit otherwise, since that costs a third of the speed.
@@ -97,6 +100,7 @@ def choose_part(
                 checkpointed=checkpointed,
                 device=device,
             )
+            needed = replace(needed, weights=needed.weights / pieces, adapters=needed.adapters / pieces)
             if needed.total <= room:
                 return tokens, needed
             if tokens <= enough:

@@ -93,8 +93,7 @@ def load_base(config: RunConfig) -> Base:
             # Weights that stay unquantised are kept as they are computed with; fp32 copies would cost
             # memory and gain nothing under autocast. Weights that are trained hold small updates in fp32 alone.
             dtype=torch.float32 if config.adapter == "none" else device.dtype,
-            # What FSDP lays in pieces over the GPUs need not fit into one of them.
-            device_map={"": torch.cuda.current_device() if device.name == "cuda" and not ranks.is_sharded() else "cpu"},
+            device_map={"": place_of(device)},
             quantization_config=quantisation(config.quantisation, device),
             use_safetensors=True,
             trust_remote_code=False,
@@ -119,6 +118,16 @@ def load_base(config: RunConfig) -> Base:
             layer.support_avx512bf16_for_cpu = False
     model.config.use_cache = True
     return Base(model, tokenizer, device, identify(config.base, source, settings))
+
+
+def place_of(device: Device) -> str | int:
+    """Return where the weights are loaded to: the GPU of this process, or the CPU, also for FSDP to hand them round.
+
+    What lies in pieces over several GPUs need not fit into one of them.
+    """
+    if device.name == "cpu" or ranks.is_sharded():
+        return "cpu"
+    return device.name if ranks.count() == 1 else torch.cuda.current_device()
 
 
 def locate(name: str) -> tuple[str, dict[str, Any]]:

@@ -86,13 +86,22 @@ def joined() -> Iterator[None]:
 
 
 def gather(found: T) -> list[T]:
-    """Return what each process brings, in their order. It is copied between them: no model, no tensor of a GPU."""
+    """Return what each process brings, in their order. It is copied between them: no model, no tensor of a GPU.
+
+    Raises UserError where one of them is gone.
+    """
     if _group is None:
         return [found]
     import torch.distributed as dist
 
     brought: list[Any] = [None] * count()
-    dist.all_gather_object(brought, found, group=_group)
+    try:
+        dist.all_gather_object(brought, found, group=_group)
+    except RuntimeError as error:
+        raise UserError(
+            "Another process of the run has ended, and the rest cannot go on without it. Look at what it said, then go "
+            "on from the last checkpoint with: python -m trainer resume"
+        ) from error
     return brought
 
 

@@ -201,9 +201,11 @@ def fit(prepared: Prepared, record: Record, checkpoint: Checkpoint | None) -> An
     """
     base, config = prepared.base, prepared.config
     steps, lengths = steps_of(prepared)
-    packed, tokens_at_once = rows_of(prepared, steps, lengths)
+    # Before FSDP hands them round only the first process has weights to try anything on.
+    settle = ranks.first if ranks.is_sharded() else ranks.agree
+    packed, tokens_at_once = settle(lambda: rows_of(prepared, steps, lengths))
     agreed = ranks.gather((packed, tokens_at_once, prepared.predicted.memory.checkpointed))
-    packed, tokens_at_once = agreed[0][0], min(each[1] for each in agreed)
+    packed, tokens_at_once = all(each[0] for each in agreed), min(each[1] for each in agreed)
     model = add_adapter(base.model, config)
     identity = {
         "batches": batches.digest(steps, lengths),

@@ -16,6 +16,7 @@ from typing import Any
 import datasets
 import torch
 import transformers
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
@@ -121,6 +122,11 @@ class StepTrainer(SFTTrainer):
             optimizer_cls_and_kwargs=optimizer(config),
         )
         self.remove_callback(transformers.PrinterCallback)
+        if ranks.is_sharded() and self.args.bf16:
+            # Gradients are added up in the precision of the weights; accelerate would do so in bfloat16.
+            self.accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy(
+                param_dtype=torch.bfloat16, reduce_dtype=torch.float32
+            )
         # TRL turns the adapter of a quantised base into bfloat16, whose 8 bits lose small updates.
         for weight in model.parameters():
             if weight.requires_grad:

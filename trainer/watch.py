@@ -186,7 +186,8 @@ class Watch(transformers.TrainerCallback):
         """Return the measures of the validation lines, remember whether they are the best, and slow down if not."""
         started = time.monotonic()
         with self.answering_weights():
-            loss, measures = self.trainer.validate(self.validation)
+            # Of one process, since they decide by it and may find the last digits otherwise.
+            loss, measures = ranks.gather(self.trainer.validate(self.validation))[0]
             self.answer(step)
         if not math.isfinite(loss):  # the weights are ruined already
             good, _ = checkpoints.newest_whole(self.record.folder)

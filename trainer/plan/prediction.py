@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer import memory
+from trainer import memory, ranks
 from trainer.architecture import Architecture
 from trainer.config import FilledConfig, RunConfig
 from trainer.dataset import SPLITS, Rendered
@@ -60,7 +60,7 @@ def predict(
     carried = TOUCHED * (needed.activations + needed.logits) / BANDWIDTH[machine.kind]
     assumed = step_tokens / (step_tokens * arithmetic / machine.speed + carried + 4 * called)
     earlier = earlier_speed(asked, machine)
-    speed, source = earlier or (assumed, "assumed")
+    speed, source = earlier or (assumed * ranks.count(), "assumed")
 
     forward = 2 * sizes.matrix_weights / machine.speed
     watched = 10 * tokens["validation"] * forward
@@ -86,11 +86,12 @@ def part(config: FilledConfig, kept: Sequence[Rendered], sizes: Architecture, ma
         dtype=PRECISIONS.get(config.precision, machine.dtype),
         device=machine.kind,
         room=ROOM * machine.free,
+        pieces=ranks.count() if ranks.is_sharded() else 1,
     )
 
 
 def earlier_speed(asked: RunConfig, machine: Machine) -> tuple[float, str] | None:
-    """Return the tokens a second, and the folder, of the newest run beside this one on the same base and machine."""
+    """Return the tokens a second, and the folder, of the newest run beside this one on the same base and machines."""
     folder = Path(asked.output).parent if asked.output else Path("runs")
     records = sorted(folder.glob("*/run.json"), key=lambda file: file.stat().st_mtime, reverse=True)
     for file in records[:20]:
@@ -98,6 +99,7 @@ def earlier_speed(asked: RunConfig, machine: Machine) -> tuple[float, str] | Non
             record = json.loads(file.read_text("utf-8"))
             same = record["state"] == "done" and record["base"]["name"] == asked.base
             same = same and record["config"]["resolved"]["quantisation"] == asked.quantisation
+            same = same and record.get("processes", 1) == ranks.count()
             if same and record["device"]["name"] == machine.title:
                 last = (file.parent / "metrics.jsonl").read_text("utf-8").splitlines()[-1]
                 return float(json.loads(last)["tokens_per_second"]), str(file.parent)
