@@ -193,12 +193,12 @@ def when(moment: datetime | None) -> str:
 
 
 def in_bytes(value: float) -> str:
-    """Write a size in bytes with the unit that fits."""
-    for unit in ("bytes", "KB", "MB"):
-        if value < 1000:
+    """Write a size in bytes with the unit that fits, as the trainer does: a GiB is 1024 MiB."""
+    for unit in ("bytes", "KiB", "MiB"):
+        if value < 1024:
             return f"{value:,.0f} {unit}"
-        value /= 1000
-    return f"{value:,.1f} GB"
+        value /= 1024
+    return f"{value:,.1f} GiB"
 
 
 logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -103,7 +103,9 @@ def rate_curve(found: Mapping[str, Any], used: float | None, title: str) -> Mark
         spoken += f" Trained with: {used:.2g}."
         marks.append({"rate": used, "said": f"trained with {used:.2g}", "series": "used"})
     highest = max(point["loss"] for point in points)
-    for line, mark in enumerate(marks):  # their words below each other, as the rates may be next to each other
+    for line, mark in enumerate(marks):  # below each other, and away from each other, as the rates may be close
+        is_left = len(marks) > 1 and mark["rate"] == min(one["rate"] for one in marks)
+        mark |= {"side": "right" if is_left else "left", "off": -6 if is_left else 6}
         mark["at"] = highest - 0.08 * line * (highest - lowest["loss"])
     axis = {"titleFontWeight": "normal", "grid": False, "format": ".0e", "labelOverlap": "greedy"}
     x = {"field": "rate", "type": "quantitative", "title": "learning rate", "scale": {"type": "log"}, "axis": axis}
@@ -126,7 +128,10 @@ def rate_curve(found: Mapping[str, Any], used: float | None, title: str) -> Mark
             },
             {
                 "data": {"values": marks},
-                "mark": {"type": "text", "align": "left", "dx": 6, "color": INK, "fontSize": 12, "font": FONT},
+                "mark": {
+                    "type": "text", "align": {"expr": "datum.side"}, "dx": {"expr": "datum.off"}, "color": INK,
+                    "fontSize": 12, "font": FONT,
+                },
                 "encoding": {"x": x, "y": y | {"field": "at"}, "text": {"field": "said"}},
             },
         ],

@@ -194,7 +194,7 @@ def settings(found: Sequence[Run]) -> list[Setting]:
         Setting("Lines to train", [facts(run, "lines", "train") for run in found]),
         Setting("Device", [facts(run, "device", "name") for run in found]),
     ]
-    options = [(run.record.get("config") or {}).get("resolved") or {} for run in found]
+    options = [runs.options(run) for run in found]
     for name in sorted({name for each in options for name in each} - PLACES - {"base"}):
         rows.append(Setting(name.replace("_", " ").capitalize(), [spoken(each.get(name)) for each in options]))
     return [row for row in rows if len(set(row.values)) > 1]

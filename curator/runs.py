@@ -282,12 +282,18 @@ def waiting(session: Session, places: Iterable[Path]) -> list[Path]:
     return found
 
 
+def options(run: Run) -> dict[str, Any]:
+    """Return the options that a run was trained with; none where its record does not say."""
+    match run.record.get("config"):
+        case {"resolved": dict() as resolved}:
+            return resolved
+    return {}
+
+
 def learning_rate(run: Run) -> float | None:
     """Return the learning rate that a run was trained with, at its peak; None where its record does not say."""
-    match run.record.get("config"):
-        case {"resolved": {"learning_rate": int() | float() as rate}}:
-            return rate
-    return None
+    rate = options(run).get("learning_rate")
+    return rate if isinstance(rate, int | float) else None
 
 
 def comparison(run: Run) -> list[Measure]:

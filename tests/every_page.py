@@ -20,7 +20,7 @@ from curator.models import FlagFine, Job, PairFlag, writing
 from curator.search import Selection
 
 FILES = ("static", "duplicates.written_report")  # never a page
-QUERIES = {"versions.compare": {"old": 1, "new": 2}}
+QUERIES = {"versions.compare": {"old": 1, "new": 2}, "runs.compare": {"run": [1, 2]}}
 TEXT = "The library opens at nine in the morning and closes at seven in the evening on every weekday"
 
 
@@ -54,6 +54,12 @@ def fill(app: Flask, client: FlaskClient, session: Session, home: Path, word: st
     pairs.edit(session, 4, {"answer": f"It is {word}."}, revision=1, by=word)
     versions.freeze(session, Selection(), by=word, name=f"{word} again")  # to be compared with the one before
     run = runs.import_run(session, run_folder(session, home, version.id, word))
+    record = json.loads((home / "runs" / "kestrel" / "run.json").read_text()) | {
+        "id": "k2",
+        "base": {"name": "another"},
+    }
+    (home / "runs" / "kestrel" / "run.json").write_text(json.dumps(record))
+    runs.import_run(session, home / "runs" / "kestrel")  # to be laid beside the other
     sample = reviews.next_unrated(session, word)
     assert sample is not None
     reviews.rate(session, sample.id, 2, word, note=word)
@@ -100,6 +106,8 @@ def run_folder(session: Session, home: Path, version: int, word: str) -> Path:
         {"fingerprint": text.fingerprint(json.loads(line)["messages"]), "losses": [4.0, 3.0, 2.9]} for line in lines
     ]
     (folder / "train_losses.jsonl").write_text("".join(json.dumps(line) + "\n" for line in passes))
+    found = {"rates": [1e-5, 1e-4], "smoothed": [3.0, 2.0], "suggestion": 3e-5, "prior": word}
+    (folder / "lr.json").write_text(json.dumps(found))
     told = [{"fingerprint": line["fingerprint"], "suspicious": 4.0, "forgotten": 1} for line in passes]
     (folder / "signals.jsonl").write_text("".join(json.dumps(line) + "\n" for line in told))
     with (folder / "samples.jsonl").open("w") as file:

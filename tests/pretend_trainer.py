@@ -72,7 +72,7 @@ def write(file: Path, record: dict[str, object]) -> None:
 def plan(place: str, options: dict[str, str]) -> dict[str, object]:
     memory = {"total": 3e9, "weights": 2e9, "activations": 1e9}
     return {
-        "runs": True, "verdict": "fits this machine, with 5 GB to spare", "left_out": ["a", "b"],
+        "runs": True, "verdict": "fits this machine, with 5 GiB to spare", "left_out": ["a", "b"],
         "findings": [{"level": "warning", "name": "long", "words": "Two lines are long.", "lines": ["line 1: long"]}],
         "lines": {"train": 8, "validation": 1, "test": 1}, "template": "a plain one", "prior_learning_rate": 3e-4,
         "tokens": {"total": 900, "trained": 300, "p50": 40, "longest": 90}, "end_token": {"text": "</s>"},

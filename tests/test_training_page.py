@@ -83,8 +83,8 @@ def test_the_plan_is_shown_before_anything_is_trained(app, client, version, trai
     number = planned(app, client, version, epochs="0.5")
     assert client.get(f"/jobs/{number}").location == f"/training/plan/{number}"
     page = words(client.get(f"/training/plan/{number}"))
-    assert "Fits this machine, with 5 GB to spare." in page and "Two lines are long." in page
-    assert "2 min 5 s" in page and "3.0 GB" in page
+    assert "Fits this machine, with 5 GiB to spare." in page and "Two lines are long." in page
+    assert "2 min 5 s" in page and "2.8 GiB" in page
     assert "python -m trainer run" in page and "--epochs=0.5 --output=runs/kestrel" in page
     assert not (home / "runs").exists()
 
@@ -132,7 +132,7 @@ def test_a_run_is_followed_on_its_page_and_comes_home_by_itself(app, client, ver
         lambda: "<svg" in (page := client.get(f"/training/{place.rpartition('/')[2]}/live")).text and page
     )
     seen = words(page)
-    assert "of 20" in seen and "512" in seen and "3.2 GB" in seen and "0.0002" in seen and "Answers after step" in seen
+    assert "of 20" in seen and "512" in seen and "3.0 GiB" in seen and "0.0002" in seen and "Answers after step" in seen
     assert "<b>after" not in page.text
     job = wait_until(lambda: (job := jobs.get(app, number)).state not in jobs.AT_WORK and job)
     assert (job.state, job.message) == ("done", "Run kestrel is trained, and measured beside its base.")

@@ -315,8 +315,8 @@ def staged(output: Path, size: int) -> Iterator[Path]:
     free = shutil.disk_usage(output.parent).free
     if free < size:
         raise UserError(
-            f"The merged model takes {size / 1e9:.1f} GB, and the disk of {output.parent}/ has {free / 1e9:.1f} GB "
-            "left. Make room, or choose another disk with -o."
+            f"The merged model takes {size / 2**30:.1f} GiB, and the disk of {output.parent}/ has {free / 2**30:.1f} "
+            "GiB left. Make room, or choose another disk with -o."
         )
     folder = Path(tempfile.mkdtemp(prefix=f"{STAGING}{output.name}-", dir=output.parent))
     try:
