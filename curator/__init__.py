@@ -70,9 +70,10 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
     # SQLAlchemy takes a third of a second to import: only who makes an app waits for it, `--help` does not.
     from curator import database, jobs
-    from curator.views import BLUEPRINTS
+    from curator.views import BLUEPRINTS, addresses
 
     database.init_app(app)
+    app.jinja_env.globals["url_for"] = addresses.url_for
     app.before_request(lambda: None if request.endpoint == "static" else jobs.wake(app))
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
@@ -127,6 +128,7 @@ def guard(app: Flask) -> None:
     def open_session() -> None:
         if request.endpoint != "static":
             g.session, g.who = database.open_session(app), app.config["CURATOR_USER"]
+            g.session.info["is_page"] = request.method == "GET"
 
     @app.teardown_appcontext
     def close_session(_: BaseException | None) -> None:

@@ -510,6 +510,7 @@ def writing(session: Session) -> Iterator[Session]:
                 raise
             raise Busy(BUSY) from error
         session.info["writing"] = 1  # how many acts are in each other
+        session.info["acts"] = session.info.get("acts", 0) + 1
         try:
             with with_room():
                 yield session

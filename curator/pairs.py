@@ -31,7 +31,7 @@ def datasets(session: Session) -> list[tuple[str, int]]:
     """Return the data sets by name, each with its number of pairs outside the trash."""
     if index := bitmaps.ready(session):
         with index.lock:
-            index.refresh()
+            bitmaps.now(session)
             names = session.execute(sa.select(Dataset.name, Dataset.id).order_by(Dataset.name))
             return [(name, len(index.live & index.having("dataset", number))) for name, number in names]
     live = sa.func.count(Pair.id).filter(~Pair.trashed)

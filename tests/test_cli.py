@@ -143,6 +143,16 @@ def test_a_server_that_can_not_start_says_why_in_a_sentence(home, tmp_path):
     )
 
 
+def test_help_lists_the_commands_by_what_a_person_does(home):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-m", "flask", "--help"], env=environment, capture_output=True, text=True)
+    listed = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ") and line[2:3].isalpha()]
+    for title, commands in cli.GROUPS.items():
+        first = done.stdout.index(f"{title}:")
+        assert all(done.stdout.index(f"\n  {command.name} ", first) for command in commands)
+    assert all(listed.count(command.name) == 1 for command in cli.COMMANDS)
+
+
 def test_settings_are_listed_without_a_password(runner, monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "postgresql+psycopg://ada:s3cret@localhost/pairs")
     result = cli.settings_ and flask("settings")

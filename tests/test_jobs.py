@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from contextlib import closing
+from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -19,7 +20,7 @@ import sqlalchemy as sa
 from curator import create_app, database, history, imports, jobs, pairs, search
 from curator.errors import NotFound, UserError
 from curator.jobs import apart, progress
-from curator.models import writing
+from curator.models import Job, now, writing
 from curator.search import Selection
 
 
@@ -260,6 +261,16 @@ def test_a_job_that_ended_well_is_not_started_again(app, kind):
     job = ended(app, start(app))
     with pytest.raises(UserError, match="Job 1 is done, so it can't be started again"):
         jobs.again(app, job.id, "ada")
+
+
+def test_a_job_that_was_started_again_says_when_it_began_the_last_time(app, client, kind):
+    """It used to say when it was asked for at first."""
+    kind(lambda session, by, on_progress: {})
+    job = ended(app, start(app))
+    with jobs.opened(app) as journal, writing(journal):
+        journal.get(Job, job.id).created_at = now() - timedelta(minutes=6)
+    shown = client.get(f"/jobs/{job.id}").text + client.get("/jobs/").text
+    assert "started <time" in shown and "6 minutes ago" not in shown
 
 
 def test_a_home_without_jobs_has_none_and_gets_no_file(app, client, home):

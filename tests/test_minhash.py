@@ -649,3 +649,10 @@ def test_the_compiled_loop_finds_the_parts_that_difflib_finds():
         opcodes = SequenceMatcher(None, a.tolist(), b.tolist(), autojunk=False).get_opcodes()
         assert kernel.differing(a, b, first).tolist() == [list(at) for op, *at in opcodes if op != "equal"]
         assert (first == -1).all()
+
+
+def test_few_pairs_are_scored_alike_without_scipy(monkeypatch):
+    others = ["How long is the day?", "How long may I keep it?", "", "How long is a day?"]
+    few = minhash.scores("How long is the day?", others, engine="numpy")
+    monkeypatch.setattr(fallback, "FEW_PAIRS", 0)
+    assert few == minhash.scores("How long is the day?", others, engine="numpy") and few[0] == 1

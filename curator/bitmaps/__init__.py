@@ -28,6 +28,18 @@ def of(session: Session) -> Any:
         return INDEXES[engine]
 
 
+def now(session: Session) -> Any:
+    """Return the `Index` of a session's database as things stand; for a page, which only reads, as at its first look.
+
+    So all counts of a page are of one moment, and what changed is asked for once.
+    """
+    index, acts = of(session), session.info.get("acts", 0)
+    if not session.info.get("is_page") or session.info.get("looked") != acts:
+        index.refresh()
+        session.info["looked"] = acts
+    return index
+
+
 def place(home: Path | None, url: Any) -> Path | None:
     """Return where the index of a database is kept: in the home of Curator, under a name made of its address."""
     return home / f"index-{sha256(str(url).encode()).hexdigest()[:12]}.npz" if home else None

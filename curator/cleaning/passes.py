@@ -26,7 +26,9 @@ from curator.duplicates.remembering import once
 from curator.errors import Conflict, UserError
 from curator.models import Changeset, Pair, to_json, writing
 from curator.search import Selection
+from curator.text import fingerprint_of
 
+SAID = frozenset(TEXTS)
 BATCH = 5000  # pairs that are read, and changed, by one statement
 AGAIN_LOOKED_AT = 1000  # changed pairs that are cleaned a second time, to say whether that changes them again
 # How long all patterns may take: this, and a millisecond a pair, which is a hundred times what they need.
@@ -241,7 +243,7 @@ def changes_among(cleaner: Cleaner, rows: Sequence[sa.Row[Any]], found: Found) -
             continue
         found.ids.append(pair_id)
         met = cleaner.counted
-        for number in {number for number, _ in met}:
+        for number in {number for number, _ in met} if len(met) > 1 else (met[0][0],):
             found.rows[number] += 1
         for number, places in met:
             found.matches[number] += places
@@ -270,16 +272,17 @@ class Copies:
 
     def take(self, changed: dict[int, dict[str, Any]]) -> None:
         """Take pairs with their new values."""
-        changed = {pair_id: values for pair_id, values in changed.items() if values.keys() & set(TEXTS)}
+        changed = {pair_id: values for pair_id, values in changed.items() if not SAID.isdisjoint(values)}
         if not changed:
             return
         wanted = sa.select(Pair.id, Pair.dataset_id, *columns_of(TEXTS)).where(one_of(self.session, Pair.id, changed))
         of: dict[str, int] = {}
         for pair_id, dataset_id, question, answer, system, turns in self.session.connection().execute(wanted):
-            as_it_stands = {"question": question, "answer": answer, "system": system}
-            if turns != "[]":
-                as_it_stands["history"] = json.loads(turns)
-            fingerprint = history.fingerprint_of(as_it_stands | changed[pair_id])
+            get = changed[pair_id].get
+            earlier = get("history") or (json.loads(turns) if turns != "[]" else ())
+            fingerprint = fingerprint_of(
+                get("question", question), get("answer", answer), get("system", system), earlier
+            )
             of[fingerprint] = dataset_id
             key = (dataset_id, int(fingerprint[:16], 16))
             self.new[key] = self.new.get(key, 0) + 1

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 from flask import Flask, current_app
-from flask.cli import ScriptInfo
+from flask.cli import FlaskGroup, ScriptInfo
 
 from curator.errors import UserError
 from curator.words import STATUSES, about, duration
@@ -34,6 +36,28 @@ def stand_in() -> None:
     stranger = any(Path(name).is_file() for name in ("wsgi.py", "app.py"))  # what Flask would take
     if info and info.app_import_path is None and info.create_app is None and not stranger:
         info.create_app = make_app
+
+
+def list_by(groups: Mapping[str, Sequence[click.Command]]) -> None:
+    """Let the help of `flask` list our commands in groups, after its own.
+
+    Flask loads them while it lists all commands, too late for another list: so they are hidden from that one and stand
+    in what follows it.
+    """
+    context = click.get_current_context(silent=True)
+    flask = context.find_root().command if context else None
+    if not isinstance(flask, FlaskGroup) or any(name.endswith("_COMPLETE") for name in os.environ):
+        return
+
+    def format_epilog(context: click.Context, formatter: click.HelpFormatter) -> None:
+        width = formatter.width - 6 - max(len(command.name or "") for command in chain(*groups.values()))
+        for title, commands in groups.items():
+            with formatter.section(title):
+                formatter.write_dl([(command.name or "", command.get_short_help_str(width)) for command in commands])
+
+    for command in chain(*groups.values()):
+        command.hidden = True
+    flask.format_epilog = format_epilog  # type: ignore[method-assign,assignment]
 
 
 def make_app() -> Flask:

@@ -12,6 +12,7 @@ SPREAD_64 = U64(SPREAD)
 fold = None  # shingles.pack folds in Python what is not ASCII
 # So many that what is worked on stays in the cache.
 TEXTS_AT_ONCE, SIGNED_AT_ONCE = 512, 1 << 15
+FEW_PAIRS = 100  # that are compared before SciPy is loaded
 
 
 def word_hashes(data: Array, starts: Array, bytewise: Array, size: int) -> tuple[Array, Array]:
@@ -207,8 +208,6 @@ def verify(
     left: Array, right: Array, threshold: float,
 ) -> Array:  # fmt: skip
     """Return the exact Jaccard similarity of texts, two by two: the least of any field, -1 below the threshold."""
-    from scipy.sparse import csr_matrix
-
     texts = len(starts) - 1
     hashes, owner = shingle_hashes(data, starts, bytewise, by_words, size, fields, False)
     # One bit less, as columns of a matrix are signed.
@@ -219,18 +218,36 @@ def verify(
     column, owner = column[new], owner[new]
     sizes = np.bincount(owner, minlength=texts)
     bounds = np.concatenate([[0], np.cumsum(sizes)])
-    table = csr_matrix((np.ones(len(column), np.int32), column, bounds), shape=(texts, (1 << 63) - 1))
-    table.has_canonical_format = True
+    count = in_common_of_few if len(left) <= FEW_PAIRS else in_common
     scores = np.full(len(left), np.inf)
     for f in range(fields):
         x, y = left * fields + f, right * fields + f
-        shared = np.zeros(len(x), np.int64)
-        for some in range(0, len(x), 4096):
-            part = slice(some, some + 4096)
-            one, other = table[x[part]], table[y[part]]
-            one.has_canonical_format = other.has_canonical_format = True
-            shared[part] = np.diff(one.multiply(other).indptr)
+        shared = count(column, bounds, x, y)
         union = np.maximum(sizes[x] + sizes[y] - shared, 1)
         scores = np.minimum(scores, shared / union)
     scores[scores < threshold] = -1.0
     return scores
+
+
+def in_common(column: Array, bounds: Array, x: Array, y: Array) -> Array:
+    """Return how many shingles texts share, two by two; the shingles of text t are column[bounds[t]:bounds[t + 1]]."""
+    from scipy.sparse import csr_matrix
+
+    table = csr_matrix((np.ones(len(column), np.int32), column, bounds), shape=(len(bounds) - 1, (1 << 63) - 1))
+    table.has_canonical_format = True
+    shared = np.zeros(len(x), np.int64)
+    for some in range(0, len(x), 4096):
+        part = slice(some, some + 4096)
+        one, other = table[x[part]], table[y[part]]
+        one.has_canonical_format = other.has_canonical_format = True
+        shared[part] = np.diff(one.multiply(other).indptr)
+    return shared
+
+
+def in_common_of_few(column: Array, bounds: Array, x: Array, y: Array) -> Array:
+    """Return what `in_common` does, without SciPy, which a page would wait for most of a second."""
+    of = [column[bounds[text] : bounds[text + 1]] for text in range(len(bounds) - 1)]
+    return np.array([
+        len(np.intersect1d(of[one], of[other], assume_unique=True))
+        for one, other in zip(x.tolist(), y.tolist(), strict=True)
+    ], np.int64)  # fmt: skip

@@ -59,7 +59,7 @@ def count(session: Session, dataset: str | None, rules: Rules) -> Statistics:
     """Count what the pairs are like: from the measures in memory, since reading a million texts takes seconds."""
     index = bitmaps.of(session)
     with index.lock:
-        pairs = search.members(session, index.refresh(), Selection(dataset=dataset))
+        pairs = search.members(session, bitmaps.now(session), Selection(dataset=dataset))
         approved = search.members(session, index, Selection(dataset=dataset, statuses=("approved",)))
         questions, answers = (of_edges(index.measured(name, pairs), LENGTHS) for name in ("asked", "length"))
         tokens = of_edges((index.measured("size", pairs) + 3) // 4, TOKENS)

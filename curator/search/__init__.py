@@ -148,16 +148,15 @@ def members(session: Session, index: Any, selection: Selection) -> Any:
 
 def found(session: Session, selection: Selection) -> Any:
     """Return the pairs of a selection as one set, for who asks it more than once; nothing changes it any more."""
-    index = bitmaps.of(session)
-    with index.lock:
-        return members(session, index.refresh(), selection).copy()
+    with bitmaps.of(session).lock:
+        return members(session, bitmaps.now(session), selection).copy()
 
 
 def count(session: Session, selection: Selection) -> int:
     """Return how many pairs a selection holds."""
     if index := bitmaps.ready(session):
         with index.lock:
-            return len(members(session, index.refresh(), selection))
+            return len(members(session, bitmaps.now(session), selection))
     return session.scalar(sa.select(sa.func.count()).select_from(Pair).where(*conditions(session, selection))) or 0
 
 
@@ -165,7 +164,7 @@ def ids(session: Session, selection: Selection) -> list[int]:
     """Return the ids of a selection, in order."""
     if index := bitmaps.ready(session):
         with index.lock:
-            return list(members(session, index.refresh(), selection))
+            return list(members(session, bitmaps.now(session), selection))
     return list(session.scalars(sa.select(Pair.id).where(*conditions(session, selection)).order_by(Pair.id)))
 
 
@@ -176,7 +175,7 @@ def facets(session: Session, selection: Selection) -> Facets:
 
     index = bitmaps.of(session)
     with index.lock:
-        base, of_facet = chosen(session, index.refresh(), selection)
+        base, of_facet = chosen(session, bitmaps.now(session), selection)
 
         def counts(name: str, asked: str) -> dict[Any, int]:
             return index.fields[name].counts(sets.all_of(base, of_facet, asked))
@@ -214,7 +213,7 @@ def page(
     checked_sort(sort)
     index = bitmaps.of(session)
     with index.lock:
-        line = Line(index, members(session, index.refresh(), selection), sort)
+        line = Line(index, members(session, bitmaps.now(session), selection), sort)
         total = len(line.ids)
         end = max(total - 1, 0) // size * size
         if last:
@@ -250,7 +249,7 @@ def neighbours(
     checked_sort(sort)
     index = bitmaps.of(session)
     with index.lock:
-        line = Line(index, members(session, index.refresh(), selection), sort)
+        line = Line(index, members(session, bitmaps.now(session), selection), sort)
         if pair_id >= index.end:
             return None, None, 0, len(line.ids)
         mark = line.mark_of(pair_id)

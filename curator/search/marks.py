@@ -9,6 +9,8 @@ from functools import lru_cache
 from curator.errors import UserError
 from curator.search.query import Words, parse
 
+OTHERS = re.compile(r"[^\x00-\x7f]")
+
 
 def highlight(text: str, query: str | None, field: str | None = None) -> list[tuple[bool, str]]:
     """Cut a text into (is_match, part): what the query asks for in this field, or in any."""
@@ -51,12 +53,10 @@ def pattern(query: str, field: str | None) -> re.Pattern[str] | None:
 
 def plain(text: str) -> str:
     """Return a text without accents, as SQLite compares it; each letter keeps its place."""
-    return text if text.isascii() else "".join(map(letter_of, text))
+    return text if text.isascii() else OTHERS.sub(lambda found: letter_of(found[0]), text)
 
 
 def letter_of(character: str) -> str:
     """Return a letter without its accents, where that is one letter."""
-    if character.isascii():
-        return character
     bare = unicodedata.normalize("NFD", character)[0]
     return bare if len(bare) == 1 else character

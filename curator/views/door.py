@@ -57,7 +57,7 @@ def dataset() -> str | None:
 def datasets() -> list[tuple[str, int]]:
     """Return the data sets with their number of pairs, read once a request."""
     if "datasets" not in g:
-        bitmaps.of(session()).refresh()  # each page asks it for more than this
+        bitmaps.now(session())  # each page asks it for more than this
         g.datasets = pairs.datasets(session())
     return g.datasets
 
