@@ -212,6 +212,15 @@ def test_texts_that_differ_by_one_word_stay_within_memory_and_say_so(monkeypatch
     assert 0 < len(similar.left) < 30_000
 
 
+@pytest.mark.parametrize("loops", [kernels, fallback])
+@pytest.mark.parametrize("band", range(5))
+def test_two_texts_that_share_one_band_are_candidates_whichever_it_is(band, loops):
+    scheme, keys, looks = minhash.Scheme("char5", 5, 4), np.arange(15, dtype=np.uint32).reshape(3, 5), np.zeros((3, 1))
+    keys[2, band] = keys[0, band]
+    met = engine.propose(keys, looks.astype(np.uint64), np.arange(3), scheme, 0.8, loops, engine.Crew(1))
+    assert np.concatenate([candidates for candidates, _ in met]).tolist() == [0 << 32 | 2]
+
+
 @given(st.integers(1, 60), st.lists(st.integers(2, 9), min_size=1, max_size=4))
 def test_each_text_is_compared_with_as_many_as_the_bound_allows(most, lengths):
     """Of a run of four, a reach of two makes 1 + 2 + 2 pairs."""
