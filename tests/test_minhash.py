@@ -123,7 +123,7 @@ def test_any_two_texts_are_counted_alike_by_both_loops(shingle, one, other):
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.text(), min_size=1, max_size=5))
 def test_texts_are_folded_as_the_rest_of_curator_folds_them(texts):
-    data, starts = shingles.pack(shingles.join(texts), kernels.fold)
+    data, starts = shingles.pack(shingles.join(texts), kernels)
     folded = shingles.FOLD[data].tobytes().replace(b"\0", b" ").decode()
     pieces = [data[a : b - 1].tobytes() for a, b in itertools.pairwise(starts)]
     assert [text.normalise(piece.decode()) for piece in pieces] == [text.normalise(one) for one in texts]
@@ -157,7 +157,7 @@ SIGNS = "aéİΣ1_. किताबन्पก็น้ำשָּלוֹكَتَ�
 @settings(max_examples=500, deadline=None)
 @given(st.lists(st.text(SIGNS, max_size=12), min_size=1, max_size=5))
 def test_marks_are_folded_by_the_loops_as_by_python(texts):
-    data, starts = shingles.pack(shingles.join(texts), kernels.fold)
+    data, starts = shingles.pack(shingles.join(texts), kernels)
     folded = (shingles.FOLD[data[a : b - 1]].tobytes().replace(b"\0", b" ") for a, b in itertools.pairwise(starts))
     assert [" ".join(piece.decode().split()) for piece in folded] == [text.normalise(one) for one in texts]
 
@@ -210,6 +210,27 @@ def test_texts_that_differ_by_one_word_stay_within_memory_and_say_so(monkeypatch
     similar = minhash.find_similar(texts, 0.7)
     assert not similar.complete
     assert 0 < len(similar.left) < 30_000
+
+
+@pytest.mark.parametrize("loops", [kernels, fallback])
+@pytest.mark.parametrize("band", range(5))
+def test_two_texts_that_share_one_band_are_candidates_whichever_it_is(band, loops):
+    scheme, keys, looks = minhash.Scheme("char5", 5, 4), np.arange(15, dtype=np.uint32).reshape(3, 5), np.zeros((3, 1))
+    keys[2, band] = keys[0, band]
+    met = engine.propose(keys, looks.astype(np.uint64), np.arange(3), scheme, 0.8, loops, engine.Crew(1))
+    assert np.concatenate([candidates for candidates, _ in met]).tolist() == [0 << 32 | 2]
+
+
+@given(st.integers(1, 60), st.lists(st.integers(2, 9), min_size=1, max_size=4))
+def test_each_text_is_compared_with_as_many_as_the_bound_allows(most, lengths):
+    """Of a run of four, a reach of two makes 1 + 2 + 2 pairs."""
+
+    def pairs(reach):
+        return sum(min(place, reach) for length in lengths for place in range(length))
+
+    within = [reach for reach in range(1, 9) if pairs(reach) <= most]
+    expected = 1 << 62 if pairs(9) <= most else max(within, default=1)
+    assert engine.reach_within(most, np.array(lengths)) == expected
 
 
 @pytest.mark.parametrize("engine", ENGINES)

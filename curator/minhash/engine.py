@@ -181,7 +181,7 @@ def sketches(
 
     def sketch(chunk: list[Text | tuple[Text, ...]] | Joined, some: Sketches) -> Sketches:
         piece = join(chunk)
-        data, starts = pack(piece, loops.fold)
+        data, starts = pack(piece, loops)
         loops.sketch(data, starts, FOLD, kind == "word", size, piece.fields, a, b, scheme.rows, *some)
         return some
 
@@ -309,7 +309,7 @@ def verify(
         piece = join(texts)
         if piece.texts != asked:
             raise ValueError(f"{asked} texts were asked for again, and {piece.texts} came")
-        data, starts = pack(piece, loops.fold)
+        data, starts = pack(piece, loops)
         found: Array = loops.verify(data, starts, FOLD, kind == "word", size, piece.fields, one, other, threshold)
         return found
 
@@ -329,7 +329,7 @@ def band_arrays(texts: Sequence[Text], scheme: Scheme, loops: ModuleType) -> tup
     a, b = permutations(scheme.permutations, scheme.seed)
     kept = Sketches.room(len(texts), scheme)
     if len(texts):
-        data, starts = pack(join(texts), loops.fold)
+        data, starts = pack(join(texts), loops)
         loops.sketch(data, starts, FOLD, kind == "word", size, 1, a, b, scheme.rows, *kept)
     return kept.keys.view(np.int32), kept.counts > 0
 
@@ -337,6 +337,6 @@ def band_arrays(texts: Sequence[Text], scheme: Scheme, loops: ModuleType) -> tup
 def scores(texts: Sequence[Text], left: Array, right: Array, shingle: str, loops: ModuleType) -> Array:
     """Return the exact Jaccard similarity of texts, two by two, by their places."""
     kind, size = parse_shingle(shingle)
-    data, starts = pack(join(texts), loops.fold)
+    data, starts = pack(join(texts), loops)
     found: Array = loops.verify(data, starts, FOLD, kind == "word", size, 1, left, right, 0.0)
     return np.maximum(found, 0.0)

@@ -15,6 +15,12 @@ TEXTS_AT_ONCE, SIGNED_AT_ONCE = 512, 1 << 15
 FEW_PAIRS = 100  # that are compared before SciPy is loaded
 
 
+def begins(data: Array, texts: int) -> tuple[Array, int, bool]:
+    """Return where each of packed texts begins, and the last one ends; how many there are, and whether all is ASCII."""
+    starts = np.concatenate([[0], np.flatnonzero(data == 0) + 1])
+    return starts, len(starts) - 1, bool(data.max(initial=0) < 0x80)
+
+
 def word_hashes(data: Array, starts: Array, bytewise: Array, size: int) -> tuple[Array, Array]:
     """Return the hashes of the runs of words of all texts, and of which text each is."""
     folded = bytewise[data]

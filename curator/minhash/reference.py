@@ -47,7 +47,7 @@ def hash_sets(chunk: Joined, shingle: str) -> list[Array]:
     """Return of each text the hashes of its shingles, sorted; none where one of its fields is empty."""
     kind, size = parse_shingle(shingle)
     fields = chunk.fields
-    data, starts = shingles.pack(chunk, None)
+    data, starts = shingles.pack(chunk, fallback)
     hashes, owner = fallback.shingle_hashes(data, starts, FOLD, kind == "word", size, fields, True)
     by_field = np.split(hashes, np.searchsorted(owner, np.arange(1, chunk.texts * fields)))
     texts = [by_field[i : i + fields] for i in range(0, len(by_field), fields)]

@@ -14,7 +14,7 @@ A text that is shorter than any window is its own only shingle, and an empty one
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from itertools import chain
 from typing import Any, cast
@@ -77,21 +77,21 @@ def join(texts: Sequence[Text | tuple[Text, ...]] | Joined) -> Joined:
     return Joined(data, len(texts), fields)
 
 
-def pack(texts: Joined, fold: Callable[..., tuple[Array, Array, Array]] | None) -> tuple[Array, Array]:
+def pack(texts: Joined, loops: Any) -> tuple[Array, Array]:
     """Return the bytes of all texts, each ended by a zero, and where each begins, and the last one ends.
 
-    What is not plain ASCII is folded here: by `fold` where the loops are compiled, and text by text where
+    What is not plain ASCII is folded here: by the loops where they are compiled, and text by text where
     they are not or where characters combine.
     """
     buffer = np.frombuffer(texts.data, np.uint8)
-    starts = np.concatenate([[0], np.flatnonzero(buffer == 0) + 1])
-    if len(starts) - 1 != texts.texts * texts.fields:
-        raise ValueError(f"{len(starts) - 1} texts are joined, not {texts.texts} of {texts.fields} fields")
-    if texts.data.isascii():
+    starts, found, is_ascii = loops.begins(buffer, texts.texts * texts.fields)
+    if found != texts.texts * texts.fields:
+        raise ValueError(f"{found} texts are joined, not {texts.texts} of {texts.fields} fields")
+    if is_ascii:
         return buffer, starts
-    if fold is None:
+    if loops.fold is None:
         return pack_folded([one if one.isascii() else normalise(one) for one in texts.data.split(b"\0")[:-1]])
-    folded, begins, hard = fold(buffer, starts, FOLD, fold_codes())
+    folded, begins, hard = loops.fold(buffer, starts, FOLD, fold_codes())
     places = np.flatnonzero(hard)
     if not len(places):
         folded.setflags(write=False)  # as bytes are: the loops would be compiled for both

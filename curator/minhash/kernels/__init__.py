@@ -10,8 +10,8 @@ A number written down is a type of its own, for which a loop is compiled once mo
 slice all of its sentences for errors are compiled.
 """
 
-from curator.minhash.kernels.folding import fold
+from curator.minhash.kernels.folding import begins, fold
 from curator.minhash.kernels.pairs import components, meet, ordered
 from curator.minhash.kernels.texts import sketch, verify
 
-__all__ = ["components", "fold", "meet", "ordered", "sketch", "verify"]
+__all__ = ["begins", "components", "fold", "meet", "ordered", "sketch", "verify"]

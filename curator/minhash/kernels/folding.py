@@ -1,4 +1,4 @@
-"""Texts folded: letters as small letters, everything between them as a space. Knows arrays only."""
+"""Texts found and folded: letters as small letters, everything between them as a space. Knows arrays only."""
 
 from __future__ import annotations
 
@@ -9,6 +9,31 @@ from curator.minhash.shingles import FOLDED_CODES, HARD, LATE, MARK
 
 U8, U64 = np.uint8, np.uint64
 _HARD, _CODES, _MARK, _LATE = U64(HARD), U64(FOLDED_CODES), U64(MARK), U64(LATE)
+
+
+@compiled
+def begins(data, texts):  # type: ignore[no-untyped-def]
+    """Return where each of packed texts begins, and the last one ends; how many there are, and whether all is ASCII."""
+    starts = np.zeros(texts + 1, np.int64)
+    found = np.int64(0)
+    seen = U8(0)
+    whole = U64(len(data)) // U64(64) * U64(64)
+    for p in range(U64(0), whole, U64(64)):
+        zeros = U8(0)
+        for q in range(U64(64)):  # at once, where it says 64
+            seen |= data[p + q]
+            zeros |= U8(data[p + q] == U8(0))
+        if zeros:
+            for q in range(p, p + U64(64)):
+                if data[q] == U8(0):
+                    found += 1
+                    starts[min(found, texts)] = q + U64(1)
+    for q in range(whole, U64(len(data))):
+        seen |= data[q]
+        if data[q] == U8(0):
+            found += 1
+            starts[min(found, texts)] = q + U64(1)
+    return starts, found, seen < U8(0x80)
 
 
 @compiled
