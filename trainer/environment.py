@@ -9,15 +9,20 @@ import os
 import sys
 import warnings
 
+SETTINGS = {
+    # Threads that wait by spinning take turns with the web app's: up to 34 times slower where cores are shared.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
 
 def prepare_environment() -> None:
     """Set what libraries read when they are imported; what the user has set stays."""
-    # Threads that wait by spinning take turns with the web app's: up to 34 times slower where cores are shared.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
     if not sys.warnoptions:  # what libraries say to each other's authors is no news to the user
         warnings.simplefilter("ignore")
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
 import socket
 import sys
 import threading
@@ -17,6 +18,7 @@ from typing import Any
 
 from trainer import Stopped, UserError, base, report
 from trainer.config import RunConfig
+from trainer.environment import SETTINGS, prepare_environment
 from trainer.record import STOP, Record, choose_folder
 
 SAID = "said.txt"  # by the first process
@@ -91,19 +93,21 @@ def waiting(trainer: Any, folder: Path, said: Path) -> dict[str, Any]:
 
     # Not in this thread, where Ray would take the signals, and end all processes at once.
     threading.Thread(target=fit, daemon=True).start()
-    asked, heard = False, 0
+    asked: int | None = None
+    heard = 0
     while not found.done():
         try:
             wait([found], timeout=SECONDS)
             heard = pass_on(said, heard)
-        except KeyboardInterrupt:
-            if asked or not folder.is_dir():
+        except KeyboardInterrupt as stopped:
+            if asked is not None or not folder.is_dir():
                 raise
-            asked = True
+            asked = getattr(stopped, "signal", signal.SIGINT)
             (folder / STOP).touch()
             print("Stopping after this step, and saving it. Once more stops at once.", file=sys.stderr, flush=True)
     pass_on(said, heard)
-    return found.result()
+    told = found.result()
+    return told | {"signal": asked} if "signal" in told and asked is not None else told
 
 
 def pass_on(said: Path, heard: int) -> int:
@@ -120,8 +124,6 @@ def work(task: dict[str, Any]) -> dict[str, Any]:
     """Be one process of a run. Return how it ended, where the user is to know."""
     with contextlib.suppress(OSError):  # paths in a run that goes on may lead from where it was started
         os.chdir(task["cwd"])
-    from trainer.environment import prepare_environment
-
     prepare_environment()
     from trainer import ranks, run
 
@@ -150,6 +152,7 @@ def cluster(address: str) -> Iterator[dict[str, float]]:
         raise UserError("--ray needs a package that is not installed: pip install 'qa-curator[ray]'") from None
     logging.getLogger("ray").setLevel(logging.ERROR)
     environment = {
+        **{name: os.environ.get(name, value) for name, value in SETTINGS.items()},  # Ray itself imports torch
         "CURATOR_HOME": str(base.home().absolute()),
         "PYTHONPATH": str(Path(__file__).parents[1]),
         "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # it says everything twice
@@ -162,8 +165,10 @@ def cluster(address: str) -> Iterator[dict[str, float]]:
     else:
         knock(address)
         options |= {"address": address}
+    ends = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**options)
+        signal.signal(signal.SIGTERM, ends)  # Ray has put one of its own in place, which ends all at once
     except (ConnectionError, ValueError) as error:
         raise UserError(f"There is no Ray cluster at {address}: {error}") from error
     try:

@@ -14,6 +14,7 @@ from trainer.checkpoints import Checkpoint
 from trainer.config import FilledConfig, RunConfig
 from trainer.dataset import SPLITS, Rendered
 from trainer.evaluate import LineLoss, evaluate, line_losses, loss_lines
+from trainer.machine import count_cores
 from trainer.model import add_adapter
 from trainer.preference import PreferenceTrainer
 from trainer.preparing import Prepared, prepare_all, steps_of
@@ -52,6 +53,7 @@ def run(asked: RunConfig, token: str | None = None) -> Record:
         begin = Record.begin if ranks.is_first() else Unwritten.begin
         record = ranks.agree(lambda: begin(folder, asked, config, **facts))
         with holding(record), report.sending(folder, to), record:
+            ranks.agree(lambda: check_seen(folder))
             finish(prepared, record, None)
     return record
 
@@ -62,14 +64,14 @@ def find_data(asked: RunConfig) -> Path:
 
 @contextlib.contextmanager
 def holding(record: Record) -> Iterator[None]:
-    """Hold the run for its first process. Raises UserError where it is held already, or not seen by all of them."""
+    """Hold the run for its first process. Raises UserError in all of them where it is held already."""
     with contextlib.ExitStack() as held:
         ranks.agree(lambda: held.enter_context(record.alone()))
-        ranks.agree(lambda: check_seen(record.folder))
         yield
 
 
 def check_seen(folder: Path) -> None:
+    """Raise UserError where the folder of a run that has begun is not there for this process."""
     if not (folder / "run.json").is_file():
         raise UserError(
             f"The run's folder {folder} is not seen by {ranks.name()}. All processes read it: name one with -o that "
@@ -94,7 +96,9 @@ def resume(folder: Path, report_to: str | None = None, token: str | None = None)
 def go_on(record: Record, to: report.Destination | None) -> None:
     """Check that a run is still what it was, and bring it to its end, reported where that is asked."""
     config = FilledConfig(**record.facts["config"]["resolved"])
-    checkpoint, faults = checkpoints.newest_whole(record.folder)
+    if record.facts.get("processes", 1) != ranks.count():  # else the digits are those of a run never stopped
+        config = replace(config, threads=count_cores())
+    checkpoint, faults = ranks.first(lambda: checkpoints.newest_whole(record.folder))
     for fault in faults:
         say(fault)
     ranks.agree(lambda: check_data(record))
