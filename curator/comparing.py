@@ -81,11 +81,12 @@ def compare(session: Session, ids: Sequence[int], first: int | None = None) -> C
 
     Raises UserError for fewer than two runs or more than MOST, NotFound for one that is not there.
     """
-    found = [runs.get(session, number) for number in dict.fromkeys(ids)]
-    if len(found) < 2:
+    wanted = list(dict.fromkeys(ids))
+    if len(wanted) < 2:
         raise UserError("One run has nothing to be compared with. Tick two runs at least.")
-    if len(found) > MOST:
-        raise UserError(f"{len(found)} runs are too many to be read side by side. Tick {MOST} at most.")
+    if len(wanted) > MOST:
+        raise UserError(f"{len(wanted)} runs are too many to be read side by side. Tick {MOST} at most.")
+    found = [runs.get(session, number) for number in wanted]
     found.sort(key=lambda run: (run.id != first, run.started_at is not None, run.started_at, run.id))
     losses = [test_losses(session, run) for run in found]
     common = sorted(set.intersection(*(set(each) for each in losses)))

@@ -111,6 +111,11 @@ def test_one_run_or_too_many_are_refused(session, bring, number, said):
         comparing.compare(session, [bring(f"run-{place}").id for place in range(number)])
 
 
+def test_a_run_that_is_not_there_is_said_not_to_be(client, bring):
+    for number in ("99", "9" * 40):
+        assert client.get(f"/runs/compare?run={bring(f'run-{number}').id}&run={number}").status_code == 404
+
+
 def test_runs_are_chosen_and_compared_by_keys_alone(page, bring):
     bring("kestrel", "We open at ten."), bring("wren", "We open at nine.")
     page.goto("/runs/")

@@ -411,6 +411,11 @@ def test_a_server_that_is_away_does_not_keep_a_run_from_beginning(capsys):
     assert "cannot be reached" in capsys.readouterr().err
 
 
+def test_a_token_on_an_open_line_is_warned_of(capsys):
+    assert report.destination("http://curator.example:5000", "t", asks=False)
+    assert "better by https, or through ssh" in capsys.readouterr().err
+
+
 def test_a_token_is_not_taken_along_by_a_redirect(address, token):
     with pytest.raises(UserError, match="not as Curator does"):
         report.Destination(address, token).call("GET", "/")

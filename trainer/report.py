@@ -36,6 +36,7 @@ ADAPTER = (
 ).split()
 PIECE_BYTES = 4 * 2**20
 LOOK_SECONDS = 2.0  # between looks at the folder
+SHARE = 0.1  # of the time, at most, that is spent on sending: a file of many steps takes longer to read through
 SIGN_SECONDS = 15.0  # after which a sign of life is given where nothing is new
 LONGEST_PAUSE = 60.0  # between two tries
 PATIENCE_SECONDS = 90.0  # after the end of a run, while nothing gets through
@@ -125,6 +126,8 @@ def destination(url: str | None, token: str | None, *, asks: bool = True) -> Des
         )
     if not token.isascii() or not token.isprintable():
         raise UserError("The token has characters that no token has. Copy it again.")
+    if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "::1", "localhost"):
+        say(f"The token goes to {parts.hostname} as it is, to be read on its way: better by https, or through ssh.")
     to = Destination(url, token)
     try:
         if asks:
@@ -162,6 +165,7 @@ def sending(folder: Path, to: Destination | None) -> Iterator[None]:
         except KeyboardInterrupt:
             process.kill()
             process.wait()
+            say(f"Not all was sent. Send it later with: python -m trainer report {folder} --report-to {to.url}")
             raise
 
 
@@ -221,7 +225,7 @@ def send_all(folder: Path, to: Destination, over: threading.Event) -> str:
     report = Report(folder, to)
     pause, failed_since, told = 0.0, None, False
     while True:
-        is_over = over.wait(pause)
+        is_over, began = over.wait(pause), time.monotonic()
         try:
             report.send(is_over=is_over)
         except Unreachable as error:
@@ -247,7 +251,7 @@ def send_all(folder: Path, to: Destination, over: threading.Event) -> str:
         if report.page and not told:
             say(f"Follow {folder.name} at {to.url}{report.page}")
             told = True
-        pause, failed_since = LOOK_SECONDS, None
+        pause, failed_since = max(LOOK_SECONDS, (time.monotonic() - began) / SHARE), None
 
 
 class Report:

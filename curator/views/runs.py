@@ -45,7 +45,9 @@ def bring() -> Response:
 def compare() -> str:
     """Show runs side by side: what they differ in, their measures, their answers to the same prompts."""
     first = door.integer("first")
-    found = comparing.compare(door.session(), request.args.getlist("run", int), first)
+    found = comparing.compare(
+        door.session(), [min(number, door.LARGEST) for number in request.args.getlist("run", int)], first
+    )
     prompts = [prompt for prompt in found.prompts if "differ" not in request.args or not prompt.is_same]
     folders = [training.folder_of(run.key, door.run_folders()) for run in found.runs]
     words = [str(folder) for folder in folders if folder]
