@@ -5,7 +5,7 @@ import threading
 import pytest
 import sqlalchemy as sa
 
-from curator import cleaning, history
+from curator import cleaning, history, neighbours
 from curator.history import indexing, stepping, undoing
 from curator.models import Pair, writing
 from curator.search import Selection, count
@@ -37,6 +37,10 @@ def kept(session):
     return session.execute(sa.text(state + journal)).all()
 
 
+def bands(session):
+    return session.execute(sa.text("SELECT key, pair_id FROM pair_band ORDER BY key, pair_id")).all()
+
+
 @pytest.mark.parametrize("is_beside", [True, False])
 def test_many_batches_change_what_is_asked_and_an_undo_takes_it_back(session, closing_days, monkeypatch, is_beside):
     if not is_beside:
@@ -45,6 +49,9 @@ def test_many_batches_change_what_is_asked_and_an_undo_takes_it_back(session, cl
     assert changeset.rows == 11
     assert [count(session, Selection(query=word)) for word in ("ring", "call", "open")] == [0, 11, 11]
     assert history.timeline(session, closing_days[7])[0].before == {"answer": "Please ring 7."}
+    near = bands(session)
+    neighbours.rebuild(session)
+    assert bands(session) == near
     assert history.undo(session, changeset.id, "ada").changeset.rows == 11
     assert [count(session, Selection(query=word)) for word in ("ring", "call", "open")] == [11, 0, 11]
     if session.get_bind().dialect.name == "sqlite":

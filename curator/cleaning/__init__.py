@@ -1,22 +1,20 @@
 """Cleaning: steps of many kinds, what they would change, changing it as one changeset; rules kept by name.
 
-`steps` knows what a step is; `plain`, `letters`, `literal`, `phrases` and `masks` what one does to a text; `passes`
-goes over the pairs; `rules` keeps steps by name; `edits` makes a step of an edit.
+`steps` knows what a step is; `plain`, `letters`, `literal`, `phrases` and `masks` what one does to a text; `cleaner`
+takes a pair through them, `passes` goes over the pairs, and `keeping` keeps what it found; `rules` keeps steps by name;
+`edits` makes a step of an edit.
 """
 
 from curator.cleaning.edits import Offer, best_offer, offers
+from curator.cleaning.keeping import asked, keep, kept, meant
 from curator.cleaning.passes import (
     Change,
     Found,
     apply,
-    asked,
     changed_since,
     changes,
-    keep,
-    kept,
     last_changeset,
     look,
-    meant,
     suggestions,
 )
 from curator.cleaning.rules import delete, named, rules, save, steps_named, steps_of

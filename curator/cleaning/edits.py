@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from curator import history, search, text
-from curator.cleaning.passes import Cleaner, columns_of
+from curator.cleaning.cleaner import Cleaner
+from curator.cleaning.passes import columns_of
 from curator.cleaning.steps import TEXTS, Step
 from curator.errors import NotFound
 from curator.models import Pair

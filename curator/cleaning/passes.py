@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-import zlib
 from array import array
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
-from hashlib import sha256
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,9 +15,8 @@ from sqlalchemy.orm import Session
 
 from curator import history, search
 from curator.cleaning import phrases
-from curator.cleaning.literal import SECONDS_A_TEXT, Clean, shown
-from curator.cleaning.steps import FIELDS, TEXTS, Step
-from curator.cleaning.steps import read as step_of
+from curator.cleaning.cleaner import Cleaner, digested, is_emptied
+from curator.cleaning.steps import TEXTS, Step
 from curator.duplicates.remembering import once
 from curator.errors import Conflict, UserError
 from curator.models import Changeset, Pair, to_json, writing
@@ -34,7 +29,6 @@ AGAIN_LOOKED_AT = 1000  # changed pairs that are cleaned a second time, to say w
 # How long all patterns may take: this, and a millisecond a pair, which is a hundred times what they need.
 SECONDS_ALLOWED, SECONDS_A_PAIR = 30.0, 0.001
 SAMPLED = 5000  # pairs among which boilerplate is looked for
-KEPT = 8  # results of looking through many pairs, the oldest are forgotten
 
 Progress = Callable[..., object]  # told how many pairs are done, and of how many; what it raises ends the work
 
@@ -64,100 +58,6 @@ class Found:
     digest: int = 0  # of the new texts: the same changes have the same
     as_of: int = 0  # the last changeset when this was looked at
     changeset: Changeset | None = None  # the one that made the changes
-
-
-def fields_of(steps: Sequence[Step]) -> list[str]:
-    """Return the fields that some steps clean, in their usual order."""
-    return [name for name in FIELDS if any(name in step.fields for step in steps)]
-
-
-class Cleaner:
-    """Steps made ready for many pairs."""
-
-    def __init__(self, steps: Sequence[Step]) -> None:
-        if not steps:
-            raise UserError("Choose at least one step.")
-        self.steps = tuple(steps)
-        self.fields = fields_of(steps)
-        made = [step.clean() for step in steps]
-        self.plans: list[list[tuple[int, Clean]]] = [
-            [
-                (number, clean)
-                for number, (step, clean) in enumerate(zip(steps, made, strict=True))
-                if name in step.fields
-            ]
-            for name in self.fields
-        ]
-        self.counted: list[tuple[int, int]] = []  # what the last pair met: (step, places)
-
-    def clean(self, row: Sequence[Any]) -> dict[str, Any]:
-        """Return the new values of the fields that change; a row is an id and the values of `fields`.
-
-        Raises UserError where a pattern takes too long.
-        """
-        values: dict[str, Any] = {}
-        counted = self.counted = []
-        for name, plan, value in zip(self.fields, self.plans, row[1:], strict=True):
-            if not value or value == "[]":
-                continue
-            try:
-                if name == "history":
-                    turns = json.loads(value) if isinstance(value, str) else value
-                    after = [turn | {"content": self.through(plan, turn["content"], counted)} for turn in turns]
-                    if after != turns:
-                        values[name] = after
-                else:
-                    cleaned = self.through(plan, value, counted)
-                    if cleaned != value:
-                        values[name] = cleaned
-            except TimeoutError:
-                patterns = " or ".join(shown(self.steps[n].option("find")) for n, _ in plan if self.is_slow(n))
-                raise UserError(
-                    f"The pattern {patterns} was stopped: it took more than {SECONDS_A_TEXT:g} s on the {name} of "
-                    f"pair {row[0]}. Nothing was changed. Write it without a repetition inside a repetition."
-                ) from None
-        return values
-
-    def is_slow(self, number: int) -> bool:
-        """Return whether a step can take for ever."""
-        return self.steps[number].kind == "regex"
-
-    @staticmethod
-    def through(plan: list[tuple[int, Clean]], value: str, counted: list[tuple[int, int]]) -> str:
-        """Return what steps make of a text, each taking what the one before it left."""
-        for number, clean in plan:
-            cleaned, places = clean(value)
-            if cleaned != value:
-                counted.append((number, places))
-                value = cleaned
-        return value
-
-
-def is_emptied(values: dict[str, Any]) -> bool:
-    """Return whether nothing would be left of a question, an answer or a turn. The rest may be empty."""
-    needed = [values[name] for name in ("question", "answer") if name in values]
-    needed += [turn["content"] for turn in values.get("history", ())]
-    return not all(map(str.strip, needed))
-
-
-def texts_of(values: dict[str, Any]) -> list[str]:
-    """Return the texts of some values, turn by turn."""
-    if "history" not in values:
-        return list(values.values())
-    turns = [turn["content"] for turn in values["history"]]
-    return [text for name, value in values.items() for text in (turns if name == "history" else (value,))]
-
-
-def digested(pair_id: int, values: dict[str, Any], digest: int) -> int:
-    """Return the checksum of one more change. Raises UserError where a text could not be kept."""
-    said = "\n".join(texts_of(values))
-    try:
-        written = f"{pair_id} {' '.join(values)}\n{said}".encode()
-    except UnicodeEncodeError:
-        raise UserError(f"Pair {pair_id} would hold half of a surrogate pair, which no database keeps.") from None
-    if "\0" in said:
-        raise UserError(f"Pair {pair_id} would hold a NUL character, which no database keeps.")
-    return zlib.crc32(written, digest)
 
 
 def columns_of(fields: Sequence[str]) -> list[Any]:
@@ -384,52 +284,3 @@ def suggestions(session: Session, selection: Selection, most: int = 5) -> list[t
         return phrases.common_ends(answers, most)
 
     return once(session, ("suggestions", selection, most), find)
-
-
-def asked(steps: Sequence[Step], selection: Selection) -> dict[str, Any]:
-    """Return steps and selection as JSON can hold them."""
-    return {"steps": [str(step) for step in steps], "selection": asdict(selection)}
-
-
-def meant(asked: dict[str, Any]) -> tuple[tuple[Step, ...], Selection]:
-    """Return the steps and the selection that `asked` made JSON of."""
-    named: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in asked["selection"].items()
-    }
-    return tuple(map(step_of, asked["steps"])), Selection(**named)
-
-
-def place_of(home: Path, steps: Sequence[Step], selection: Selection) -> Path:
-    """Return where what was found for steps and a selection is kept."""
-    return home / "cleaning" / f"{sha256(to_json(asked(steps, selection)).encode()).hexdigest()[:24]}.found"
-
-
-def keep(found: Found, selection: Selection, home: Path) -> None:
-    """Keep what was found in CURATOR_HOME, with the last few others."""
-    place = place_of(home, found.steps, selection)
-    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    counts = {name: getattr(found, name) for name in COUNTS}
-    head = counts | {"ids": len(found.ids), "emptied": len(found.emptied)}
-    part = place.with_suffix(".part")
-    part.write_bytes(json.dumps(head).encode() + b"\n" + found.ids.tobytes() + found.emptied.tobytes())
-    part.replace(place)
-    for old in sorted(place.parent.glob("*.found"), key=lambda path: path.stat().st_mtime)[:-KEPT]:
-        with suppress(OSError):
-            old.unlink()
-
-
-COUNTS = ("rows", "matches", "copies", "again", "looked", "digest", "as_of")
-
-
-def kept(steps: Sequence[Step], selection: Selection, home: Path) -> Found | None:
-    """Return what was found for these steps and this selection before; None where nobody looked lately."""
-    try:
-        head, _, body = place_of(home, steps, selection).read_bytes().partition(b"\n")
-    except OSError:
-        return None
-    counts = json.loads(head)
-    end = 8 * counts["ids"]
-    found = Found(tuple(steps), **{name: counts[name] for name in COUNTS})
-    found.ids.frombytes(body[:end])
-    found.emptied.frombytes(body[end:])
-    return found
