@@ -211,9 +211,9 @@ def sketch(data, starts, bytewise, by_words, size, fields, a, b, rows, keys, loo
     hashes = np.empty(longest * fields + 8, U64)
     mixed = np.empty(longest * fields + 16, U32)
     word, folded = np.empty(longest + 8, U64), np.empty(longest + 8, U8)
-    # The processor takes 32 permutations at a time; a rest of fewer would take as long as most of them together.
-    width = (len(a) + 31) // 32 * 32
-    factor, offset, row = np.zeros(width, U32), np.zeros(width, U32), np.empty(width, U32)
+    # The processor takes 16 permutations at a time; a rest of fewer would take as long as most of them together.
+    width = (len(a) + 15) // 16 * 16
+    factor, offset, row = np.zeros(width, U32), np.zeros(width, U32), np.zeros(width + 16, U32)
     for k in range(len(a)):
         factor[k], offset[k] = a[k], b[k]
     for i in range(len(counts)):
