@@ -29,7 +29,8 @@ UPWARDS = {("curator.cli.door", "curator")}
 TRAINER = (
     ("trainer",),
     ("config", "environment", "hub", "batches", "rates", "schedules", "machine"),
-    ("dataset", "model", "base", "record", "checkpoints", "tokenizer", "architecture", "memory", "finished"),
+    ("dataset", "model", "base", "record", "checkpoints", "tokenizer", "architecture", "memory", "finished")
+    + ("attention", "losses"),
     ("plan", "measures", "signals"),
     ("run", "find_rate", "training", "watch", "preference", "evaluate", "sample", "embed"),
     ("again", "compare", "release", "chat", "serve"),
