@@ -38,6 +38,7 @@ check: .venv/ready
 bench: .venv/ready
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.versions
+	@$(BIN)/python -m bench.gpu
 
 screenshots: .venv/ready .venv/browser
 	@$(BIN)/python tests/screenshots.py

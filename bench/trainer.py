@@ -79,11 +79,12 @@ def work(side: str) -> None:
 
 
 def ours(model: Any, lines: list[Any], device: Any, folder: Path, turns: Any, seen: list[int]) -> Any:
-    from trainer import batches
+    from trainer import attention, batches
     from trainer.config import RunConfig, fill_in
     from trainer.dataset import Example, Rendered
+    from trainer.losses import trained_tokens
     from trainer.model import Base, add_adapter
-    from trainer.training import StepTrainer, keeps_lines_apart, trained_tokens
+    from trainer.training import StepTrainer, keeps_lines_apart
 
     class Measured(StepTrainer):
         def learnt_tokens(self) -> int:
@@ -95,6 +96,7 @@ def ours(model: Any, lines: list[Any], device: Any, folder: Path, turns: Any, se
     config = fill_in(RunConfig(rank=16, batch_size=LINES_A_STEP), **sizes)  # type: ignore[arg-type]
     rendered = [Rendered(Example([], f"line {n}"), **line) for n, line in enumerate(lines)]
     steps = batches.plan_steps(len(lines), epochs=1, batch_size=LINES_A_STEP, seed=1)
+    attention.use(model)
     packed = keeps_lines_apart(base)
     return Measured(
         base, add_adapter(model, config), rendered, steps, config, folder, packed=packed, callbacks=[turns]

@@ -42,7 +42,8 @@ TRAINER = (
     ("trainer",),
     ("ranks",),
     ("config", "environment", "hub", "batches", "rates", "schedules", "machine"),
-    ("dataset", "model", "shards", "base", "record", "checkpoints", "tokenizer", "architecture", "memory", "finished"),
+    ("dataset", "model", "shards", "base", "record", "checkpoints", "tokenizer", "architecture", "memory", "finished")
+    + ("attention", "losses"),
     ("plan", "measures", "signals", "report"),
     ("run", "preparing", "training", "arguments", "chance", "watch", "train_losses", "preference", "find_rate")
     + ("evaluate", "sample", "embed"),

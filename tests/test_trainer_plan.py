@@ -62,9 +62,9 @@ def test_a_plan_in_json_has_the_numbers_a_script_wants(place, base, capsys):
     assert said["lines"] == {"train": 24, "validation": 3, "test": 3}
     assert said["end_token"] == {"text": "<|im_end|>", "trained_in": 30, "of": 30}
     parts = said["predicted"]["memory"]
-    assert parts["total"] == pytest.approx(
-        sum(parts[name] for name in ("weights", "adapters", "activations", "logits", "fixed")), abs=5
-    )
+    step = parts["activations"] + parts["logits"]
+    kept = parts["weights"] + parts["adapters"] + parts["fixed"]
+    assert parts["total"] == pytest.approx(kept + max(step, parts["answering"]), abs=5)
     assert said["predicted"]["steps"] == 24 and said["config"]["epochs"] == 12
 
 
@@ -262,8 +262,9 @@ def test_memory_is_within_five_percent_of_public_measurements(quantisation, line
         checkpointed=True,
         device="cuda",
     )
-    # What torch counts; those adapters were on attention alone, and took next to nothing.
-    allocated = needed.total - needed.fixed - needed.adapters
+    # What torch counts; those adapters were on attention alone, and took next to nothing. Their loss made a copy of all
+    # logits in float32, and a gradient of it, where ours has the gradient alone.
+    allocated = needed.total - needed.fixed - needed.adapters + 6 * MISTRAL["vocab_size"] * 4096 * lines
     assert allocated / GIB == pytest.approx(measured, rel=0.05)
 
 

@@ -46,6 +46,7 @@ def make_lines(tokenizer):
 def make_trainer(folder: Path, family="llama", **changes):
     import torch
 
+    from trainer import attention
     from trainer.config import RunConfig, fill_in
     from trainer.model import Base, Device, add_adapter
     from trainer.training import StepTrainer
@@ -53,6 +54,7 @@ def make_trainer(folder: Path, family="llama", **changes):
     model, tokenizer = make_model(family)
     base = Base(model.requires_grad_(False), tokenizer, Device("cpu", "CPU", torch.float32, "of a test"), {})
     sizes = {"weights": 1, "hidden_size": 64, "max_tokens": 64, "longest_answer": 8, "threads": 1}
+    attention.use(model)
     config = fill_in(RunConfig(precision="fp32"), **sizes)
     lines = make_lines(tokenizer)
     torch.manual_seed(3)
@@ -120,7 +122,7 @@ def test_loss_and_gradients_are_those_of_plain_trl(tmp_path):
 
 
 def test_the_losses_of_lines_weighted_by_their_tokens_are_the_loss_of_the_step(tmp_path):
-    from trainer.training import trained_tokens
+    from trainer.losses import trained_tokens
 
     trainer = make_trainer(tmp_path)
     loss, by_line, _, _ = work_through(trainer)

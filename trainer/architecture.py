@@ -43,6 +43,8 @@ class Architecture:
     linear_width: int  # inputs and outputs of those matrices added up: an adapter has rank x this many weights
     tied: bool
     counted_from: str  # "headers" of the weights, or "config"
+    kept_width: int  # numbers that a layer keeps of each token for the way back, those in float32 aside
+    cache_width: int  # numbers that a layer keeps of each token while answering: its key and its value
 
     @property
     def embedding_weights(self) -> int:
@@ -114,7 +116,8 @@ def read_architecture(folder: Path) -> Architecture:
     source = "config" if counts is None else "headers"
     if counts is None:
         counts = count_config(config, model_type, hidden, layers, heads, vocabulary, context, tied)
-    return Architecture(model_type, hidden, layers, vocabulary, context, *counts, tied, source)
+    widths = count_kept(config, hidden, heads)
+    return Architecture(model_type, hidden, layers, vocabulary, context, *counts, tied, source, *widths)
 
 
 def digest_weights(folder: Path) -> str | None:
@@ -171,6 +174,19 @@ def count_config(
     positions = context * hidden if model_type in LEARNED_POSITIONS else 0
     norms = (2 * layers + 1) * hidden
     return linear + embedding + positions + norms, linear, width
+
+
+def count_kept(config: dict[str, Any], hidden: int, heads: int) -> tuple[int, int]:
+    """Return how many numbers of each token a layer keeps for the way back, and how many for the tokens to come.
+
+    Those are what its matrices read, attention's three inputs, and what the feed-forward block makes in four steps.
+    """
+    head = int(config.get("head_dim") or hidden // heads)
+    key_heads = int(config.get("num_key_value_heads") or heads)
+    inner = int(pick(config, INNER, 4 * hidden))
+    if pick(config, EXPERTS, 0):  # each token passes some of them
+        inner = int(config.get("moe_intermediate_size") or inner) * int(config.get("num_experts_per_tok") or 1)
+    return 3 * hidden + (heads + 2 * key_heads) * head + 4 * inner, 2 * key_heads * head
 
 
 def count_headers(folder: Path) -> tuple[int, int, int] | None:

@@ -7,15 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch.nn.functional import cross_entropy
-
 from trainer import measures
-from trainer.dataset import IGNORED, Example, Rendered
+from trainer.dataset import Example, Rendered
+from trainer.losses import collate, token_losses
 from trainer.model import Device
 from trainer.sample import Answer, answering
 
-TOKENS_AT_ONCE = 4096
+TOKENS_AT_ONCE = {"cpu": 1024, "cuda": 4096}
 
 
 @dataclass(frozen=True)
@@ -30,21 +28,6 @@ class LineLoss:
         return self.loss * self.tokens
 
 
-def collate(lines: Sequence[Mapping[str, list[int]]], pad: int) -> dict[str, torch.Tensor]:
-    """Return a batch padded on the right. Padding is known by its length: the pad token may be the end token."""
-    width = max(len(line["input_ids"]) for line in lines)
-
-    def padded(name: str, filler: int) -> torch.Tensor:
-        return torch.tensor([line[name] + [filler] * (width - len(line[name])) for line in lines])
-
-    mask = [[1] * len(line["input_ids"]) + [0] * (width - len(line["input_ids"])) for line in lines]
-    return {
-        "input_ids": padded("input_ids", pad),
-        "attention_mask": torch.tensor(mask),
-        "labels": padded("labels", IGNORED),
-    }
-
-
 def line_losses(model: Any, lines: Sequence[Rendered], pad: int, device: Device) -> list[LineLoss]:
     """Return the loss of each line, in the order of the lines."""
     order = sorted(range(len(lines)), key=lambda index: len(lines[index].input_ids))
@@ -52,15 +35,11 @@ def line_losses(model: Any, lines: Sequence[Rendered], pad: int, device: Device)
     with answering(model), device.autocast():
         while order:
             longest = len(lines[order[-1]].input_ids)
-            batch = [order.pop() for _ in range(min(len(order), max(1, TOKENS_AT_ONCE // longest)))]
-            tensors = collate([vars(lines[index]) for index in batch], pad)
-            tensors = {name: tensor.to(model.device) for name, tensor in tensors.items()}
-            labels = tensors.pop("labels")[:, 1:]
-            logits = model(**tensors, use_cache=False).logits[:, :-1]
-            losses = cross_entropy(logits.transpose(1, 2).float(), labels, reduction="none")
-            for index, row, row_labels in zip(batch, losses, labels, strict=True):
-                tokens = int((row_labels != IGNORED).sum())
-                found[index] = LineLoss(row.sum().item() / tokens, tokens)
+            batch = [order.pop() for _ in range(min(len(order), max(1, TOKENS_AT_ONCE[device.name] // longest)))]
+            inputs = collate([lines[index] for index in batch], pad, packed=False)
+            inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
+            losses = token_losses(model, inputs, model).split(inputs["counts"].tolist())
+            found |= {index: LineLoss(each.mean().item(), len(each)) for index, each in zip(batch, losses, strict=True)}
     return [found[index] for index in range(len(lines))]
 
 

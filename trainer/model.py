@@ -13,7 +13,7 @@ from bitsandbytes.nn import Linear4bit
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from trainer import UserError, architecture, base, ranks
+from trainer import UserError, architecture, attention, base, ranks
 from trainer.config import FilledConfig, RunConfig
 from trainer.hub import hub_answers
 
@@ -116,7 +116,12 @@ def load_base(config: RunConfig) -> Base:
             # On a CPU with bfloat16 the first evaluation would repack the weights for ever into a form
             # that passes no gradient on, and training would go on with most of it missing.
             layer.support_avx512bf16_for_cpu = False
+    if config.quantisation != "none" and device.name == "cpu":
+        for weight in model.parameters():
+            if weight.is_floating_point():
+                weight.data = weight.data.clone()  # else the few that stay as they are hold all of the files in memory
     model.config.use_cache = True
+    attention.use(model)
     return Base(model, tokenizer, device, identify(config.base, source, settings))
 
 
@@ -193,4 +198,10 @@ def add_adapter(model: Any, config: FilledConfig) -> Any:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, adapter)
+    adapted = get_peft_model(model, adapter)
+    for layer in adapted.modules():
+        # What a layer reads is turned into the precision of the arithmetic anyway. A copy of it in float32 for the
+        # adapter, and one in bfloat16 of that, would be made and kept for each of the layers that read the same.
+        if hasattr(layer, "cast_input_dtype_enabled"):
+            layer.cast_input_dtype_enabled = False
+    return adapted

@@ -16,7 +16,8 @@ from torch.nn.functional import logsigmoid
 
 from trainer import batches, shards
 from trainer.dataset import IGNORED, Rendered
-from trainer.training import StepTrainer, Worked, collate
+from trainer.losses import collate
+from trainer.training import StepTrainer, Worked
 
 
 def dpo_losses(rewards: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainer import Stopped, UserError, batches, checkpoints, dataset, ranks, report, shards, signals
+from trainer import Stopped, UserError, attention, batches, checkpoints, dataset, ranks, report, shards, signals
 from trainer.checkpoints import Checkpoint
 from trainer.config import FilledConfig, RunConfig
 from trainer.dataset import SPLITS, Rendered
@@ -253,10 +253,11 @@ def fit(prepared: Prepared, record: Record, checkpoint: Checkpoint | None) -> An
 def rows_of(prepared: Prepared, steps: Sequence[Sequence[int]], lengths: Sequence[int]) -> tuple[bool, int]:
     """Return whether lines are packed into rows, and how many tokens are worked through at once.
 
-    On a CPU attention over a packed row costs more than padding does, unless there is a lot of it.
+    On a CPU attention over a packed row costs more than padding does, unless there is a lot of it or each line is
+    read alone.
     """
     base, config, tokens_at_once = prepared.base, prepared.config, prepared.predicted.tokens_at_once
-    on_cpu = base.device.name == "cpu"
+    on_cpu = base.device.name == "cpu" and not attention.is_used(base.model)
     packed = config.packing == "auto" and keeps_lines_apart(base)
     if packed and on_cpu and batches.padding(steps, lengths, tokens_at_once) < MUCH_PADDING:
         packed = False

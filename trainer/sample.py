@@ -14,9 +14,8 @@ import torch
 from trainer import UserError
 from trainer.config import FilledConfig
 from trainer.dataset import Example, Renderer
+from trainer.memory import PROMPTS_AT_ONCE
 from trainer.model import Device
-
-PROMPTS_AT_ONCE = 32
 
 
 @dataclass(frozen=True)

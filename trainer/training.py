@@ -6,10 +6,9 @@ what they know about several processes, trackers and precisions holds here too.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ import datasets
 import torch
 import transformers
 from torch.distributed.fsdp import MixedPrecisionPolicy
-from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from trl import SFTTrainer
@@ -25,8 +23,9 @@ from trl import SFTTrainer
 from trainer import UserError, batches, ranks, schedules, shards
 from trainer.arguments import arguments, optimizer
 from trainer.config import FilledConfig
-from trainer.dataset import IGNORED, Rendered
+from trainer.dataset import Rendered
 from trainer.evaluate import line_losses, perplexity
+from trainer.losses import collate, token_losses, trained_tokens
 from trainer.model import Base
 
 # The loss of a step, and of each of its parts the lines and their losses.
@@ -35,43 +34,6 @@ Worked = tuple[torch.Tensor, list[tuple[list[int], torch.Tensor]]]
 
 class Diverged(UserError):
     """The loss or the gradient is no longer a number; the weights are those of the step before."""
-
-
-def collate(lines: Sequence[Rendered], pad: int, *, packed: bool) -> dict[str, torch.Tensor]:
-    """Return the tensors of one part of a step: what the model reads, and what it is to learn from it.
-
-    Packed, all lines lie in one row, each with positions from 0, by which attention keeps them apart. Else each has
-    its row, padded on the right. `kept` are the places, counted through all rows, after which a token is learnt,
-    `targets` those tokens, `owners` the lines, counted from 0, that they belong to, and `counts` how many each has.
-    """
-    width = max(len(line.input_ids) for line in lines)
-    kept, targets, owners, start = [], [], [], 0
-    for owner, line in enumerate(lines):
-        for place, label in enumerate(line.labels[1:], start=start):
-            if label != IGNORED:
-                kept.append(place)
-                targets.append(label)
-                owners.append(owner)
-        start += len(line.input_ids) if packed else width
-    learnt = {
-        "kept": torch.tensor(kept),
-        "targets": torch.tensor(targets),
-        "owners": torch.tensor(owners),
-        "counts": torch.tensor([trained_tokens(line) for line in lines]),
-    }
-    if packed:
-        ids = [token for line in lines for token in line.input_ids]
-        positions = [place for line in lines for place in range(len(line.input_ids))]
-        return {"input_ids": torch.tensor([ids]), "position_ids": torch.tensor([positions]), **learnt}
-    rows = [line.input_ids + [pad] * (width - len(line.input_ids)) for line in lines]
-    # Padding is known by its length, not by its token, which may be the end token.
-    mask = [[1] * len(line.input_ids) + [0] * (width - len(line.input_ids)) for line in lines]
-    return {"input_ids": torch.tensor(rows), "attention_mask": torch.tensor(mask), **learnt}
-
-
-def trained_tokens(line: Rendered) -> int:
-    """Return how many tokens of a line have a loss: the first of a line is never predicted."""
-    return sum(label != IGNORED for label in line.labels[1:])
 
 
 class StepTrainer(SFTTrainer):
@@ -131,15 +93,6 @@ class StepTrainer(SFTTrainer):
         for weight in model.parameters():
             if weight.requires_grad:
                 weight.data = weight.data.float()
-        self.kept: torch.Tensor | None = None
-        head = model.get_output_embeddings()
-        if head is not None:
-            # Only the places that are learnt from pass the head: of a question nobody needs the logits, which are
-            # the largest tensor of a step and on a CPU most of its work.
-            head.register_forward_pre_hook(self.gather)
-
-    def gather(self, head: Any, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
-        return None if self.kept is None else (arguments[0].flatten(0, -2)[self.kept], *arguments[1:])
 
     # What transformers asks for
 
@@ -263,26 +216,12 @@ class StepTrainer(SFTTrainer):
 
     def token_losses(self, model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the loss of each token learnt, which line it is of, and how many each line has."""
-        inputs = dict(inputs)
-        kept, targets, owners, counts = (inputs.pop(name) for name in ("kept", "targets", "owners", "counts"))
-        with self.gathering(kept):
-            logits = model(**inputs, use_cache=False).logits
-        if logits.dim() == 3:  # a model whose head cannot be reached
-            logits = logits.flatten(0, 1)[kept]
-        return cross_entropy(logits.float(), targets, reduction="none"), owners, counts
+        return token_losses(model, inputs, self.model), inputs["owners"], inputs["counts"]
 
     def validate(self, lines: Sequence[Rendered]) -> tuple[float, dict[str, float]]:
         """Return the mean loss of lines that are not trained, and what else they are known by."""
         losses = shards.ask(self.model, lines, lambda some: line_losses(self.model, some, self.pad, self.base.device))
         return math.log(perplexity(losses)), {}
-
-    @contextlib.contextmanager
-    def gathering(self, kept: torch.Tensor) -> Iterator[None]:
-        self.kept = kept
-        try:
-            yield
-        finally:
-            self.kept = None
 
     # Memory
 

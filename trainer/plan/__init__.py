@@ -87,7 +87,7 @@ class Plan:
         counts = ", ".join(f"{self.counts[name]:,} to {verb}" for name, verb in zip(SPLITS, VERBS, strict=True))
         share = f"{self.ends_trained / len(self.kept):.0%}" if self.kept else "none"
         parts = asdict(predicted.memory)
-        named = ", ".join(f"{name} {in_words(parts[name])}" for name in PARTS)
+        named = ", ".join(f"{name} {in_words(parts[name])}" for name in PARTS if name in predicted.memory.at_the_peak)
         speed = "assumed" if predicted.speed_from == "assumed" else f"as in {predicted.speed_from}"
         rows = [
             ("Data", f"{self.data}: {counts}"),
@@ -158,7 +158,7 @@ METHODS = {
     "kto": "kto with beta {beta:g}: good answers become likelier and bad ones less, measured against the base",
 }
 VERBS = ("train", "validate", "test")
-PARTS = ("weights", "adapters", "activations", "logits", "fixed")
+PARTS = ("weights", "adapters", "activations", "logits", "fixed", "answering")
 COUNTED = {"headers": "headers of its files", "config": "sizes in its config.json"}
 HEADINGS = {"stop": "Stop", "warning": "Warning", "note": "Note"}
 

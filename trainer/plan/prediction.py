@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer import memory, ranks
+from trainer import batches, memory, ranks
 from trainer.architecture import Architecture
 from trainer.config import FilledConfig, RunConfig
 from trainer.dataset import SPLITS, Rendered
@@ -76,16 +76,26 @@ def predict(
 
 
 def part(config: FilledConfig, kept: Sequence[Rendered], sizes: Architecture, machine: Machine) -> tuple[int, Memory]:
-    """Return how many tokens a step works through at once, and the memory of that."""
+    """Return how many tokens a step works through at once, and the memory of that and of answering."""
     lines = [line for line in kept if line.longest <= config.max_tokens] or kept
+    trained = [line for line in lines if line.example.split == "train"] or lines
+    asked = [len(line.input_ids) - line.answer_tokens for line in lines if line.example.split != "train"]
+    lengths = [line.size for line in trained]
+    steps = batches.plan_steps(len(lengths), epochs=config.epochs, batch_size=config.batch_size, seed=config.seed)
+    prompts = min(memory.PROMPTS_AT_ONCE, max(config.samples, config.progress_prompts), len(asked))
+    learnt = [sum(answer.answer_tokens for answer in line.answers) for line in trained]
+    largest = max(steps, key=lambda step: sum(lengths[line] for line in step))
+    tokens = sum(lengths[line] for line in largest)
     return memory.choose_part(
         sizes,
         config,
         longest=max(line.size for line in lines),
-        trained_share=max(line.answer_tokens / len(line.input_ids) for line in lines),
+        trained_share=sum(learnt[line] for line in largest) / tokens,
         dtype=PRECISIONS.get(config.precision, machine.dtype),
         device=machine.kind,
         room=ROOM * machine.free,
+        answered_tokens=prompts * (max(asked, default=0) + config.max_new_tokens),
+        most_tokens=tokens,
         pieces=ranks.count() if ranks.is_sharded() else 1,
     )
 
