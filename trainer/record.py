@@ -148,7 +148,6 @@ class Record:
             self.write()
 
     def write(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / "run.json", self.facts)
 
     def note(self, metrics: Mapping[str, Any]) -> None:
