@@ -30,7 +30,7 @@ def in_step(session: Session, changeset: Changeset) -> Iterator[tuple[sa.Connect
     if not can_be_read_beside(session):
         yield session.connection(), partial(change_many, session, changeset)
         return
-    with session.get_bind().connect() as reader, ThreadPoolExecutor(1) as hand:  # type: ignore[union-attr]
+    with session.get_bind().engine.connect() as reader, ThreadPoolExecutor(1) as hand:
         reader.detach()  # its cache is gone with it
         reader.exec_driver_sql("PRAGMA cache_size = -4096")  # KiB: each page is read once
         last: Future[None] | None = None
