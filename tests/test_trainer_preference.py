@@ -215,8 +215,8 @@ def test_ratings_are_learnt_from_and_the_run_comes_home(client, runner, session,
     assert "Rewards" in page and "Prefers the better answer" in page
 
 
-@pytest.mark.parametrize("method", ["dpo", "kto"])
-def test_the_loss_of_a_step_is_that_of_trl(method, tiny_base, tmp_path):  # noqa: F811
+@pytest.mark.parametrize(("method", "likelier"), [("dpo", False), ("kto", False), ("kto", True)])
+def test_the_loss_of_a_step_is_that_of_trl(method, likelier, tiny_base, tmp_path):  # noqa: F811
     import datasets
     import torch
     import trl
@@ -242,7 +242,16 @@ def test_the_loss_of_a_step_is_that_of_trl(method, tiny_base, tmp_path):  # noqa
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.3)
+    if likelier:  # than of the base are the answers to any prompt: only then KTO's baseline is above 0
+        from trainer.losses import collate
+
+        optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad], lr=0.03)
+        for _ in range(8):
+            (-ours.likelihoods(model, collate(lines, ours.pad, packed=False)).sum()).backward()
+            optimizer.step()
+            optimizer.zero_grad()
     total, _ = ours.work_through(model, [0, 1, 2, 3])
+    assert (ours.baseline > 0.01) == likelier
 
     names = {"dpo": ("prompt", "chosen", "rejected"), "kto": ("prompt", "completion", "label")}[method]
     config_of, trainer_of = (getattr(trl, method.upper() + kind) for kind in ("Config", "Trainer"))

@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from trainer import UserError
@@ -139,7 +140,7 @@ class Rendered:
     def longest(self) -> int:
         return max(len(each.input_ids) for each in self.answers)
 
-    @property
+    @cached_property  # a plan asks for it four times
     def answer_tokens(self) -> int:
         return len(self.labels) - self.labels.count(IGNORED)
 
