@@ -1,5 +1,6 @@
 """A real QLoRA run on the CPU: what it learns, what it leaves behind, and how it ends when it cannot go on."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -161,7 +162,8 @@ def test_other_methods_learn_too(method, tiny_base, sums, tmp_path):  # noqa: F8
 
 
 def test_a_package_that_an_option_needs_is_asked_for_before_any_work(sums, tmp_path, capsys, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    find = importlib.util.find_spec  # which libraries ask too
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *at: None if name == "prodigyopt" else find(name, *at))
     options = ["--optimizer", "prodigy", "-o", str(tmp_path / "run")]
     assert main(["run", str(sums), "--base", "nowhere", *options]) == 1
     assert capsys.readouterr().err == (
