@@ -171,6 +171,13 @@ def test_a_package_that_an_option_needs_is_asked_for_before_any_work(sums, tmp_p
     )
 
 
+def test_dora_on_8_bit_weights_is_refused_on_a_cpu(tiny_base, sums, tmp_path, capsys):  # noqa: F811
+    options = ["--adapter", "dora", "--quantisation", "int8", "-o", str(tmp_path / "run")]
+    assert main(["run", str(sums), "--base", str(tiny_base), *options]) == 1
+    assert "--adapter dora does not go with --quantisation int8 on a CPU" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_width_that_no_4_bit_block_divides_runs_too(sums, tmp_path):  # noqa: F811
     base = make_base(tmp_path / "narrow", hidden_size=40)
     assert main(["run", str(sums), "--base", str(base), "-o", str(tmp_path / "run"), *QUICK]) == 0

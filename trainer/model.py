@@ -83,6 +83,9 @@ def load_base(config: RunConfig) -> Base:
     """
     transformers.utils.logging.disable_progress_bar()
     device = find_device(config.precision)
+    if device.name == "cpu" and (config.adapter, config.quantisation) == ("dora", "int8"):
+        # PEFT unpacks the weights to measure them, after which bitsandbytes lacks their scales here.
+        raise UserError("--adapter dora does not go with --quantisation int8 on a CPU. Take nf4, or --adapter lora.")
     source, options = locate(config.base)
     try:
         settings = AutoConfig.from_pretrained(source, trust_remote_code=False, **options)
