@@ -32,11 +32,15 @@ ASKED = {
     "facet counts of a filter": ("/pairs/?status=draft", PAIR + "&status=draft&_facet=source&_facet=created_by"),
     "a length": ("/pairs/?query=len:100..200", None),
     "longest first": ("/pairs/?sort=longest", PAIR + "&_sort_desc=answer"),
-    "a rare word": ("/pairs/?query=bana", "{fts}bana*"),
-    "a common word": ("/pairs/?query=what", "{fts}what*"),
-    "a word in nearly all": ("/pairs/?query=the", "{fts}the*"),
+    "a rare word": ("/pairs/?query=bana", "{search}bana*"),
+    "a rare word, beside SQL written by hand": ("/pairs/?query=bana", "{fts}bana*"),
+    "a common word": ("/pairs/?query=what", "{search}what*"),
+    "a common word, beside SQL written by hand": ("/pairs/?query=what", "{fts}what*"),
+    "a word in nearly all, beside SQL written by hand": ("/pairs/?query=the", "{fts}the*"),
     "a pair and its place": ("/pairs/{middle}?status=draft", None),
 }
+# Its own page of a search, rows and their count; and rows alone, for one who writes the SQL.
+SEARCH = PAIR + "&_fts_table=pair_text&_fts_pk=id&_searchmode=raw&_search="
 FTS = (
     "/bench?sql=select+id,question,answer,status,tags+from+pair+where+id+in+(select+rowid+from+"
     "pair_text+where+pair_text+match+:q)+order+by+id+limit+50&q="
@@ -147,7 +151,7 @@ def main() -> None:
 
     client = app.test_client()
     client.environ_base["HTTP_ORIGIN"] = "http://localhost"
-    names = {"middle": ids[len(ids) // 2], "last": ids[-50], "fts": FTS}
+    names = {"middle": ids[len(ids) // 2], "last": ids[-50], "fts": FTS, "search": SEARCH}
     peer = Peer(options.datasette, folder / "bench.db") if options.datasette else None
     first: dict[str, tuple[float, float]] = {}
     took: dict[str, list[tuple[float, float]]] = {}
