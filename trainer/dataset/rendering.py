@@ -11,6 +11,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -145,6 +146,16 @@ class Rendered:
         return len(self.labels) - self.labels.count(IGNORED)
 
 
+class Written(NamedTuple):
+    """The text of one example as the template writes it, in the two pieces that are tokenised."""
+
+    example: Example
+    first: str  # what is read, without `asking` where the example `is_cut`
+    second: str  # all of it, or from `asking` on
+    answer: str
+    is_cut: bool
+
+
 class Renderer:
     """A tokenizer and its chat template: turns examples into ids and labels, and prompts into ids.
 
@@ -264,21 +275,31 @@ class Renderer:
 
     def render_batch(self, examples: Sequence[Example]) -> list[Rendered]:
         """Return the ids and labels of examples, tokenised together; raises UserError as `parts` does."""
-        firsts, seconds, answers = [], [], []
+        written = self.write(examples)
+        return self.label_all(written, self.tokenise(written))
+
+    def write(self, examples: Sequence[Example]) -> list[Written]:
+        """Return the texts of examples as the template writes them; raises UserError as `parts` does."""
+        written = []
         for example in examples:
             prompt, answer = self.parts(example)
             # What stands before a control token never joins what stands after it, so it is tokenised once.
             is_cut = bool(self.asking) and prompt.endswith(self.asking)
-            firsts.append(prompt[: -len(self.asking)] if is_cut else prompt)
-            seconds.append((self.asking if is_cut else prompt) + answer)
-            answers.append((answer, is_cut))
-        encoded = [each.ids for each in self.backend.encode_batch_fast(firsts + seconds, add_special_tokens=False)]
+            head = prompt[: -len(self.asking)] if is_cut else prompt
+            written.append(Written(example, head, (self.asking if is_cut else prompt) + answer, answer, is_cut))
+        return written
+
+    def tokenise(self, written: Sequence[Written]) -> list[list[int]]:
+        """Return the ids of the first text of each, then those of the second of each."""
+        texts = [each.first for each in written] + [each.second for each in written]
+        return [each.ids for each in self.backend.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def label_all(self, written: Sequence[Written], ids: Sequence[list[int]]) -> list[Rendered]:
+        """Return examples from their texts and what `tokenise` made of them."""
         lines = []
-        for example, first, second, (answer, is_cut) in zip(
-            examples, encoded[: len(examples)], encoded[len(examples) :], answers, strict=True
-        ):
-            head, prompt_ids = (first, self.asking_ids) if is_cut else ([], first)
-            lines.append(self.label(example, head, prompt_ids, second, answer))
+        for each, first, second in zip(written, ids[: len(written)], ids[len(written) :], strict=True):
+            head, prompt_ids = (first, self.asking_ids) if each.is_cut else ([], first)
+            lines.append(self.label(each.example, head, prompt_ids, second, each.answer))
         return lines
 
     def label(self, example: Example, head: list[int], prompt: list[int], whole: list[int], answer: str) -> Rendered:
@@ -337,18 +358,28 @@ class Renderer:
             else:
                 clean.append(example)
         rendered: list[Rendered] = []
-        for start in range(0, len(clean), BATCH):
-            rendered += self.render_judged(clean[start : start + BATCH])
+        waiting: tuple[Sequence[Example], list[Written], Future[list[list[int]]]] | None = None
+        # The tokenizer leaves Python alone while it works: meanwhile the next lines are written out.
+        with ThreadPoolExecutor(1) as other:
+            for start in range(0, len(clean), BATCH):
+                some = clean[start : start + BATCH]
+                written = self.write([*some, *(rejected_of(each) for each in some if each.rejected is not None)])
+                begun = (some, written, other.submit(self.tokenise, written))
+                rendered += self.judged(*waiting) if waiting else []
+                waiting = begun
+            rendered += self.judged(*waiting) if waiting else []
         return rendered, left_out
 
-    def render_judged(self, examples: Sequence[Example]) -> list[Rendered]:
+    def judged(
+        self, examples: Sequence[Example], written: Sequence[Written], ids: Future[list[list[int]]]
+    ) -> list[Rendered]:
         """Return the examples rendered, each with the answer that it is better than, if there is one."""
-        worse = [place for place, example in enumerate(examples) if example.rejected is not None]
-        rendered = self.render_batch([*examples, *(rejected_of(examples[place]) for place in worse)])
-        lines, others = rendered[: len(examples)], rendered[len(examples) :]
-        for place, other in zip(worse, others, strict=True):
-            lines[place] = replace(lines[place], rejected=other)
-        return lines
+        rendered = self.label_all(written, ids.result())
+        others = iter(rendered[len(examples) :])
+        return [
+            line if line.example.rejected is None else replace(line, rejected=next(others))
+            for line in rendered[: len(examples)]
+        ]
 
 
 def rejected_of(example: Example) -> Example:

@@ -81,7 +81,8 @@ def part(config: FilledConfig, kept: Sequence[Rendered], sizes: Architecture, ma
     trained = [line for line in lines if line.example.split == "train"] or lines
     asked = [len(line.input_ids) - line.answer_tokens for line in lines if line.example.split != "train"]
     lengths = [line.size for line in trained]
-    steps = batches.plan_steps(len(lengths), epochs=config.epochs, batch_size=config.batch_size, seed=config.seed)
+    # Those of one epoch: the largest step of another is hardly larger.
+    steps = batches.plan_steps(len(lengths), epochs=1, batch_size=config.batch_size, seed=config.seed)
     prompts = min(memory.PROMPTS_AT_ONCE, max(config.samples, config.progress_prompts), len(asked))
     learnt = [sum(answer.answer_tokens for answer in line.answers) for line in trained]
     largest = max(steps, key=lambda step: sum(lengths[line] for line in step))
