@@ -155,7 +155,7 @@ class Side:
     def read(self) -> dict[str, float]:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            if line.startswith("{"):
+            if line.startswith('{"'):  # TRL prints dictionaries of its own
                 return json.loads(line)
         raise SystemExit(f"{NAMES[self.name]} has ended before its time.")
 
