@@ -124,7 +124,7 @@ def load_base(config: RunConfig) -> Base:
             if weight.is_floating_point():
                 weight.data = weight.data.clone()  # else the few that stay as they are hold all of the files in memory
     model.config.use_cache = True
-    if device.name == "cpu":
+    if device.name == "cpu" and settings.get_text_config().hidden_size >= attention.WIDE:
         attention.use(model)
     return Base(model, tokenizer, device, identify(config.base, source, settings))
 
