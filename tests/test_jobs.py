@@ -295,6 +295,35 @@ def test_one_process_of_a_home_runs_its_jobs_and_the_next_takes_over(home, kind)
         database.engine(app).dispose()
 
 
+@pytest.fixture
+def left(app):
+    """Two trainings: one that nobody began, and a later one that goes on since a process that was stopped began it."""
+    with jobs.opened(app, create=True) as journal, writing(journal):
+        journal.add(first := Job(kind="train", title="Train wren", by="ada", arguments={"name": "wren"}))
+        journal.add(later := Job(kind="train", title="Train kestrel", by="ada", arguments={"name": "kestrel"},
+                                 state="running", started_at=now()))  # fmt: skip
+    return first, later
+
+
+def test_a_training_that_goes_on_is_found_again_before_the_next_one_begins(app, left, monkeypatch):
+    """The next one was put first where its number was lower, and both trained at once."""
+    began = []
+    monkeypatch.setitem(jobs.KINDS, "train", lambda session, by, on_progress, name: began.append(name) or {})
+    jobs.wake(app)
+    assert [ended(app, job).state for job in left] == ["done", "done"]
+    assert began == ["kestrel", "wren"]
+
+
+def test_a_training_that_goes_on_is_stopped_when_it_is_found_again(app, left, monkeypatch):
+    """It was called cancelled at once, and its process trained on."""
+    monkeypatch.setitem(jobs.KINDS, "train", lambda session, by, on_progress, name: on_progress(1, 2) or {})
+    _, later = left
+    jobs.take_over(jobs.desk(app))
+    assert jobs.cancel(app, later.id, "bo").state == "waiting"
+    jobs.wake(app)
+    assert ended(app, later).state == "cancelled"
+
+
 def runs_jobs(app):
     """Whether this app's process is the one that runs the jobs of its home."""
     return any(lane.consumer for lane in app.extensions["curator"]["jobs"].lanes.values())

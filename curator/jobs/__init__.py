@@ -104,13 +104,16 @@ def get(app: Flask, job_id: int) -> Job:
 
 
 def cancel(app: Flask, job_id: int, by: str) -> Job:
-    """Stop a job: one that waits at once, one that runs within a moment. One that has ended stays as it is."""
+    """Stop a job: one that waits at once, one that runs within a moment. One that has ended stays as it is.
+
+    One that waits to be found again runs all the same, so that is stopped once it is found.
+    """
     with opened(app) as session, writing(session):
         job = found(session, job_id)
         if job.state in AT_WORK and not job.is_cancel_asked:
             job.is_cancel_asked = True
             note(job, f"Cancelled by {by}.")
-            if job.state == "waiting":
+            if job.state == "waiting" and job.started_at is None:
                 job.state, job.ended_at = "cancelled", now()
         return job
 
@@ -272,8 +275,10 @@ def begin(app: Flask, here: Desk) -> None:
     for lane in lanes.values():
         # A killed process may have taken a job out of the queue and not begun it.
         lane.huey.storage.flush_queue()
+    # What goes on without this process first: the next one would else be at work beside it.
+    in_order = (Job.started_at.is_(None), Job.id)
     with make_sessions(here.engine)() as session:
-        waiting = list(session.execute(sa.select(Job.id, Job.kind).where(Job.state == "waiting").order_by(Job.id)))
+        waiting = list(session.execute(sa.select(Job.id, Job.kind).where(Job.state == "waiting").order_by(*in_order)))
     for job_id, kind in waiting:
         lane_of(lanes, kind).put(job_id)
     for lane in lanes.values():
