@@ -19,13 +19,9 @@ AT_LENGTH = re.compile(
     r"|digit)s?\b)",
     re.IGNORECASE,
 )
-
-
 SYMBOL = re.compile(r"[+*/=<>^%\u2000-\U0001faff]")  # emoji are answers, and so are signs
 NOTHING = ("none", "null", "nan", "nil", "undefined")
-ASKS_FOR_NOTHING = re.compile(
-    r"\b(?:which|how many|any|list|find|identify|classify|code|value)\b", re.IGNORECASE
-)  # fmt: skip
+ASKS_FOR_NOTHING = re.compile(r"\b(?:which|how many|any|list|find|identify|classify|code|value)\b", re.IGNORECASE)
 
 
 def empty(pair: Texts) -> str:
@@ -129,11 +125,11 @@ ENDS = frozenset(".!?…。！？।؟:;)]}\"'”’»」』】>`*_|~%°$€£/=
 LIST = re.compile(r"\s*(?:[-*•–—+>#|]|\d+[.):]|[A-Za-z][.)]\s|\w[\w ]{0,30}:)")
 OPEN_WORDS = frozenset(
     "a an the and or but of to in on at for with from by as that which who whose is are was were be been has have had "
-    ""
     "will would can could should may might than then because if when while into about between your our their its his "
     "my this these those such also not very more".split()
 )
-LEAST_PROSE = 80
+FORMULA = re.compile(r"[{};=<>\\|]|^\s{4}|\(\)|http")
+LEAST_PROSE = 80  # characters
 SENTENCE_ENDS = re.compile(r"[a-z)\"”][.!?][\"”’)]* +(?=[A-Z\"“(0-9])")
 
 
@@ -174,6 +170,3 @@ def truncated(answer: str, rules: Rules) -> str:
         if len(rest) >= 3 and line[-len(word) :].islower():
             return f"the last sentence has no end: {quoted(' '.join(rest[-5:]))}"
     return ""
-
-
-FORMULA = re.compile(r"[{};=<>\\|]|^\s{4}|\(\)|http")

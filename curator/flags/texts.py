@@ -12,8 +12,8 @@ from curator.private import KINDS, find_private
 
 # Where none of these is, no text was read in the wrong encoding. ftfy takes ten times as long to say so.
 BROKEN = re.compile(
-    "[\u0080-\u009f\u00c2-\u00c6\u00c8\u00ce-\u00d1\u00d8\u00d9\u00e2-\u00e5\u00ef\u0102\u010f\u0142\u0412\u0413\u0420\u0421\ufffd]"
-    ""
+    "[\u0080-\u009f\u00c2-\u00c6\u00c8\u00ce-\u00d1\u00d8\u00d9\u00e2-\u00e5\u00ef"
+    "\u0102\u010f\u0142\u0412\u0413\u0420\u0421\ufffd]"
 )
 
 
@@ -40,14 +40,12 @@ def mojibake(pair: Texts) -> str:
 
 
 OF_LANGUAGES = re.compile(
-    r"translat|übersetz|tradui|traduc|traduz|перевед|翻译|翻訳|번역|\b(?:english|french|spanish|german|italian|portuguese|"
-    r"dutch|russian|chinese|mandarin|japanese|korean|arabic|hindi|latin|greek|swedish|turkish|polish"
-    r"|vietnamese|indonesian|"
-    r"englisch|deutsch|französisch|spanisch|anglais|français|espagnol|allemand|inglés|español|francés"
-    r"|alemán|language|"
-    r"haiku|lyrics)\b|英语|英文|中文|日语|日本語|英語|한국어|영어",
+    r"translat|übersetz|tradui|traduc|traduz|перевед|翻译|翻訳|번역|英语|英文|中文|日语|日本語|英語|한국어|영어"
+    r"|\b(?:english|french|spanish|german|italian|portuguese|dutch|russian|chinese|mandarin|japanese|korean|arabic|hindi"
+    r"|latin|greek|swedish|turkish|polish|vietnamese|indonesian|englisch|deutsch|französisch|spanisch|anglais|français"
+    r"|espagnol|allemand|inglés|español|francés|alemán|language|haiku|lyrics)\b",
     re.IGNORECASE,
-)  # fmt: skip
+)
 
 
 def language(pair: Texts, rules: Rules) -> str:
@@ -71,9 +69,10 @@ def language(pair: Texts, rules: Rules) -> str:
     return ""
 
 
-INVENTED = re.compile(r"\b(?:generate|create|suggest|invent|make|come up with|random"
-    r"|strong)\b.{0,60}\b(?:password|key|token)",
-                      re.IGNORECASE)  # fmt: skip
+INVENTED = re.compile(
+    r"\b(?:generate|create|suggest|invent|make|come up with|random|strong)\b.{0,60}\b(?:password|key|token)",
+    re.IGNORECASE,
+)
 
 
 def private(pair: Texts) -> Iterator[tuple[str, str]]:
@@ -103,17 +102,14 @@ def too_long(pair: Texts, rules: Rules) -> str:
 
 
 MARK = re.compile(
-    r"<\|(?:im_start|im_end|im_sep|endoftext|eot_id|start_header_id|end_header_id|begin_of_text|end_of_text"
-    r"|user|assistant|"
-    r"system|end|eom_id|endofprompt)\|>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|<bos>|<eos>|^</?s>|</s>$"
+    r"<\|(?:im_start|im_end|im_sep|endoftext|eot_id|start_header_id|end_header_id|begin_of_text|end_of_text|user|assistant"
+    r"|system|end|eom_id|endofprompt)\|>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|<bos>|<eos>|^</?s>|</s>$"
     r"|^#{2,3} ?(?:Human|Assistant|User|Instruction|Response|Input|System)\s?:",
     re.MULTILINE,
 )
 SPEAKS = re.compile(r"^(?:\*\*)?(?:Human|User|Assistant|AI|Bot|ChatGPT|System)(?:\*\*)?\s?:", re.MULTILINE)
 DIALOGUE = re.compile(
-    r"dialog|conversation|\bchat|script|transcript|interview|role|play|bot\b|between|exchange"
-    r"|assistant",
-    re.IGNORECASE,
+    r"dialog|conversation|\bchat|script|transcript|interview|role|play|bot\b|between|exchange|assistant", re.IGNORECASE
 )
 
 
