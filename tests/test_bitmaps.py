@@ -202,3 +202,20 @@ def test_after_a_large_import_in_the_terminal_a_page_says_that_it_is_read(app, c
     assert waiting.status_code == 503 and "Reading the pairs" in waiting.text
     index.reader.join()
     assert "5?" in client.get("/pairs/").text
+
+
+def test_a_page_reads_again_what_somebody_else_could_not_read(session, monkeypatch):
+    """A page that had looked before took the half of it for all."""
+    pairs.add(session, question="Open?", answer="Yes.", by="ada")
+    session.info["is_page"] = True
+    index = bitmaps.now(session)
+    with monkeypatch.context() as patch:
+
+        def fails(connection):
+            index.forget()
+            raise OSError("the disk is gone")
+
+        patch.setattr(index, "catch_up", fails)
+        with pytest.raises(OSError, match="the disk"):
+            index.refresh()
+    assert search.page(session, Selection()).total == 1

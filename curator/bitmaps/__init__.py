@@ -31,10 +31,10 @@ def of(session: Session) -> Any:
 def now(session: Session) -> Any:
     """Return the `Index` of a session's database as things stand; for a page, which only reads, as at its first look.
 
-    So all counts of a page are of one moment, and what changed is asked for once.
+    So a page asks once what changed, not for each of its counts.
     """
     index, acts = of(session), session.info.get("acts", 0)
-    if not session.info.get("is_page") or session.info.get("looked") != acts:
+    if not (session.info.get("is_page") and session.info.get("looked") == acts and index.is_built):
         index.refresh()
         session.info["looked"] = acts
     return index

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from threading import Lock
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -23,6 +24,7 @@ Differ = Callable[[str, str], str | None]
 # What was compared beside what the findings tell: which two, as `keys_of` has them, and whether they differ. It stays
 # true: a pair that says something else since is in no cluster any longer.
 learnt: dict[Hashable, tuple[Any, Any]] = {}
+LEARNING = Lock()
 
 
 def said(session: Session, ids: Any, places: Iterable[int]) -> dict[int, Said]:
@@ -81,9 +83,10 @@ def differing(
     found[~known] = answers
     if answers:
         keys, first = np.unique(np.concatenate([judged, keys[~known]]), return_index=True)
-        learnt[findings.key, findings.at] = keys, np.concatenate([differs, answers])[first]
-        while len(learnt) > REMEMBERED:
-            del learnt[next(iter(learnt))]
+        with LEARNING:
+            learnt[findings.key, findings.at] = keys, np.concatenate([differs, answers])[first]
+            while len(learnt) > REMEMBERED:
+                del learnt[next(iter(learnt))]
     return found
 
 
