@@ -261,8 +261,8 @@ def test_a_form_that_the_server_never_got_keeps_its_draft(page: Page, make_pair:
     page.goto("/pairs/1/edit")
     type_answer(page, "Yes, until seven.")
     page.route("**/edit", lambda route: route.abort() if route.request.method == "POST" else route.continue_())
-    page.get_by_label("Answer", exact=True).press("Control+Enter")
-    page.wait_for_timeout(300)
+    with page.expect_event("requestfailed"):
+        page.get_by_label("Answer", exact=True).press("Control+Enter")
     page.unroute("**/edit")
     page.goto("/pairs/1/edit")
     expect(page.get_by_label("Answer", exact=True)).to_have_value("Yes, until seven.")

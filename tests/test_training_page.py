@@ -126,39 +126,39 @@ def test_the_curve_of_rates_marks_the_suggested_one_and_the_one_that_was_used():
 
 
 def test_a_run_is_followed_on_its_page_and_comes_home_by_itself(app, client, version, trainer, session):
-    number = started(app, client, version, epochs="2")
+    number = started(app, client, version, epochs="6")
     place = run_page(client, number)
     page = wait_until(
         lambda: "<svg" in (page := client.get(f"/training/{place.rpartition('/')[2]}/live")).text and page
     )
     seen = words(page)
-    assert "of 20" in seen and "512" in seen and "3.0 GiB" in seen and "0.0002" in seen and "Answers after step" in seen
+    assert "of 60" in seen and "512" in seen and "3.0 GiB" in seen and "0.0002" in seen and "Answers after step" in seen
     assert "<b>after" not in page.text
     job = wait_until(lambda: (job := jobs.get(app, number)).state not in jobs.AT_WORK and job)
     assert (job.state, job.message) == ("done", "Run kestrel is trained, and measured beside its base.")
     run = session.scalars(sa.select(Run)).one()
-    assert run.state == "done" and len(run.metrics) == 20
+    assert run.state == "done" and len(run.metrics) == 60
     assert "data-job" not in client.get(place).text
 
 
 def test_a_stopped_run_goes_on_where_it_was(app, client, version, trainer, session):
-    number = started(app, client, version, epochs="3")
+    number = started(app, client, version, epochs="6")
     place = run_page(client, number)
     client.post(f"/jobs/{number}/cancel")
     job = wait_until(lambda: (job := jobs.get(app, number)).state not in jobs.AT_WORK and job)
     assert job.state == "cancelled"
     page = client.get(place)
     step = int(re.search(r"Stopped after step (\d+), with a checkpoint to go on from\.", words(page))[1])
-    assert step < 30 and "Go on from the last checkpoint" in words(page)
+    assert step < 60 and "Go on from the last checkpoint" in words(page)
     run = session.scalars(sa.select(Run)).one()
     assert run.state == "stopped"
     client.post(f"/training/{run.id}/resume")
     wait_until(lambda: session.rollback() or run.state == "done")
-    assert [row["step"] for row in run.metrics] == list(range(1, 31))
+    assert [row["step"] for row in run.metrics] == list(range(1, 61))
 
 
 def test_a_run_outlives_the_server_and_is_found_again(app, client, version, trainer, session, home):
-    number = started(app, client, version, epochs="3")
+    number = started(app, client, version, epochs="60")
     place = run_page(client, number)
     jobs.stop(app)
     process = int((home / "runs" / "kestrel.pid").read_text())
@@ -166,12 +166,13 @@ def test_a_run_outlives_the_server_and_is_found_again(app, client, version, trai
     client.get("/")
     page = wait_until(lambda: 'data-state="running"' in (page := client.get(place)).text and page)
     assert "Stop, and keep what is learnt" in page.text
+    client.post(f"/jobs/{number}/cancel")
     job = wait_until(lambda: (job := jobs.get(app, number)).state not in jobs.AT_WORK and job)
-    assert job.state == "done" and session.scalars(sa.select(Run.state)).one() == "done"
+    assert job.state == "cancelled" and session.scalars(sa.select(Run.state)).one() == "stopped"
 
 
 def test_a_run_whose_process_was_killed_is_said_so_and_goes_on(app, client, version, trainer, home, session):
-    number = started(app, client, version, epochs="2")
+    number = started(app, client, version, epochs="6")
     place = run_page(client, number)
     training.send(home / "runs" / "kestrel", signal.SIGKILL)
     job = wait_until(lambda: (job := jobs.get(app, number)).state not in jobs.AT_WORK and job)
