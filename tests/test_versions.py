@@ -427,7 +427,7 @@ def test_shares_that_do_not_add_up_are_refused(session, fifty, shares, sentence)
 
 def test_too_few_pairs_for_three_splits_are_refused_and_nothing_is_left(session, make_pair):
     make_pair()
-    with pytest.raises(UserError, match="too few for 3 splits.*--split 100/0/0"):
+    with pytest.raises(UserError, match="1 pair is too few for 3 splits.*--split 100/0/0"):
         versions.freeze(session, Selection(), by="ada")
     assert versions.all(session) == [] and session.query(Line).count() == 0
     version, _ = versions.freeze(session, Selection(), by="ada", shares={"train": 1})
@@ -595,6 +595,12 @@ def test_what_is_filled_already_counts():
 def test_what_is_filled_already_counts_beside_what_is_new():
     found = held(100, [1] * 50, filled=[[48, 1, 1]])
     assert np.bincount(found, minlength=3).tolist() == [32, 9, 9]
+
+
+@pytest.mark.parametrize("total, expected", [(336, [269, 34, 33]), (10, [8, 1, 1]), (7, [5, 1, 1]), (0, [0, 0, 0])])
+def test_sizes_that_were_asked_for_are_said_in_whole_pairs_that_make_all(total, expected):
+    """Of 336 pairs 269, 34 and 34 were said to be asked for."""
+    assert splits.whole(splits.sizes(versions.SHARES, total)) == expected
 
 
 def test_small_strata_hand_on_what_they_can_not_fill():

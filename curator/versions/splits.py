@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from curator.errors import UserError
@@ -75,6 +75,15 @@ def sizes(shares: Shares, total: int) -> list[float]:
     return [rest if (n := shares[side]) is None else n for side in SPLITS]
 
 
+def whole(sizes: Sequence[float]) -> list[int]:
+    """Return sizes as whole numbers that make the same sum: those with most behind the point are rounded up."""
+    rounded = [int(size) for size in sizes]
+    places = sorted(range(len(sizes)), key=lambda place: rounded[place] - sizes[place])
+    for place in places[: round(sum(sizes)) - sum(rounded)]:
+        rounded[place] += 1
+    return rounded
+
+
 def deal(groups: Any, strata: Any, marks: Any, filled: Any, wanted: list[float]) -> Any:
     """Return of each group its side: int8, a place in SPLITS.
 
@@ -117,9 +126,11 @@ def fill_empty(sides: Any, groups: Any, marks: Any, filled: Any, wanted: list[fl
         theirs = np.flatnonzero(sides == donor)
         if not len(theirs) or (len(theirs) == 1 and not filled[:, donor].any()):
             total, splits = int(counts.sum()), sum(map(bool, wanted))
+            together = len(groups) + int((filled.sum(axis=0) > 0).sum())
+            groups_of_it = f"{together:,} group{'' if together == 1 else 's'} of what belongs together"
+            are = "1 pair is" if total == 1 else f"{total:,} pairs in {groups_of_it} are"
             raise UserError(
-                f"{total:,} pairs in {len(groups) + int((filled.sum(axis=0) > 0).sum()):,} groups that belong together "
-                f"are too few for {splits} splits: {SPLITS[side]} would be empty. Add pairs, or freeze with "
+                f"{are} too few for {splits} splits: {SPLITS[side]} would be empty. Add pairs, or freeze with "
                 f"--split {'90/0/10' if splits == 3 and len(groups) > 1 else '100/0/0'}."
             )
         sides[theirs[np.lexsort((marks[theirs], groups[theirs]))[0]]] = side

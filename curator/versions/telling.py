@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from curator.models import Version
-from curator.versions.splits import spoken
+from curator.versions.splits import spoken, whole
 from curator.words import SPLITS
 
 SHOWN = 5  # pairs that a sentence names
@@ -20,7 +20,8 @@ def sentences(version: Version) -> list[str]:
 def told(version: Version, report: dict[str, Any]) -> Iterator[str]:
     asked, got = report["asked"], version.counts
     wanted = [side for side in SPLITS if asked[side] or got[side]]
-    sizes = ", ".join(f"{asked[side]:,.0f} {side}" for side in wanted)
+    rounded = dict(zip(SPLITS, whole([asked[side] for side in SPLITS]), strict=True))
+    sizes = ", ".join(f"{rounded[side]:,} {side}" for side in wanted)
     made = ", ".join(f"{got[side]:,}" for side in wanted)
     yield f"Asked for {spoken(version.shares)}, which is {sizes}; made {made}."
     proved, total = report["proved"], sum(got.values())
