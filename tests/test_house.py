@@ -83,7 +83,8 @@ LATE = {
     for name in ("aligning", "engine", "fallback", "kernels", "ray", "reference", "shingles", "signatures")
 }
 LATE |= {f"curator.minhash.kernels.{name}" for name in ("compiling", "folding", "pairs", "texts")}
-LATE |= {"curator.bitmaps.field", "curator.bitmaps.index", "curator.search.lines", "curator.search.sets"}
+LATE |= {f"curator.bitmaps.{name}" for name in ("field", "index", "rows")}
+LATE |= {"curator.search.lines", "curator.search.sets"}
 LATE |= {"curator.versions.counting"}
 LATE |= {"curator.vectors", *(f"curator.vectors.{name}" for name in ("embedding", "near", "store"))}
 FOREIGN = {

@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import RLock, Thread
@@ -25,36 +24,19 @@ from pyroaring import BitMap
 from sqlalchemy.engine import Connection, Engine
 
 from curator.bitmaps.field import Field
+from curator.bitmaps.rows import HAS, MEASURES, microseconds, read_pairs
 
 MOST_CHANGED = 0.3  # share of the pairs above which reading all is quicker
 REMEMBERED = 100  # searches for words
 GAP_SECONDS = 24 * 3600.0  # how long a changeset may come after a later one
-AT_ONCE = 500  # rows: so few stay in the cache of a processor until they are arrays
 SCHEME = 2  # of the file on disk: one more with each change of what it holds
 WORTH_KEEPING = 50_000  # pairs read, until the index is written to disk again
 SHIFT, LOW = 26, (1 << 26) - 1  # a place in an order: the measure, then the id, in one whole number of 63 bits
 LENGTHS = (0, 50, 100, 150, 200, 300, 400, 600, 800, 1200, 1600, 2400, 3200, 4800, 6400, 12800)  # where bars begin
-HAS = ("system", "history", "notes", "tag", "source", "rejected", "meta")
-MEASURES = {"length": np.int32, "asked": np.int32, "size": np.int32, "edited": np.int64, "added": np.int64}
-MEASURED = {
-    "len": "length",
-    "qlen": "asked",
-    "tokens": "size",
-    "updated": "edited",
-    "added": "added",
-}  # by which field of a query
-OCTETS = {"sqlite": "length(CAST({} AS BLOB))", "postgresql": "octet_length({})"}
-COLUMNS = (
-    "pair.id, length(answer), length(question), {size}, pair.updated_at, pair.created_at, CAST(tags AS TEXT), "
-    "trashed, dataset_id, status, source, created_by, "
-    "CASE WHEN system != '' THEN 1 ELSE 0 END + CASE WHEN CAST(history AS TEXT) != '[]' THEN 2 ELSE 0 END + "
-    "CASE WHEN notes != '' THEN 4 ELSE 0 END + CASE WHEN CAST(tags AS TEXT) != '[]' THEN 8 ELSE 0 END + "
-    "CASE WHEN source != '' THEN 16 ELSE 0 END + CASE WHEN rejected != '' THEN 32 ELSE 0 END + "
-    "CASE WHEN CAST(meta AS TEXT) != '{{}}' THEN 64 ELSE 0 END"
-)
+# By which field of a query.
+MEASURED = {"len": "length", "qlen": "asked", "tokens": "size", "updated": "edited", "added": "added"}
 CHANGED_BY = "SELECT pair_id FROM revision WHERE changeset_id IN "
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-START = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
+START = microseconds(datetime(2024, 1, 1, tzinfo=UTC))
 
 
 class Index:
@@ -152,7 +134,7 @@ class Index:
         """Read every pair; the journal first: what is written meanwhile is then read twice, and never missed."""
         query = sa.text("SELECT id, rows, at FROM changeset ORDER BY id DESC LIMIT 10000")
         self.note(connection, connection.execute(query).all())
-        self.take(connection, f"SELECT {columns(connection)} FROM pair")
+        self.take(connection)
 
     def reread(self, connection: Connection, changesets: Sequence[int]) -> None:
         """Read the pairs of some changesets again."""
@@ -168,35 +150,18 @@ class Index:
         for _, stale in self.words.values():
             stale |= ids
         self.walks.clear()
-        self.take(connection, f"SELECT {columns(connection)} FROM pair WHERE id IN ({CHANGED_BY} ({some}))")
+        self.take(connection, f"WHERE id IN ({CHANGED_BY} ({some}))")
         for order, keys in self.sorted.items():
             new = np.sort(self.keys(order, list(ids & (self.live | self.trash))))
             self.sorted[order] = np.insert(keys, np.searchsorted(keys, new), new)
 
-    def take(self, connection: Connection, query: str) -> None:
-        """Enter the rows of a query."""
-        parts: list[list[np.ndarray]] = []
-        # What a value, or all that many pairs have alike, is called while it is read: a number from 0 on.
-        kinds: dict[Any, int] = Codes()
-        tagged: dict[Any, int] = Codes()
-        moments: dict[Any, int] = Moments()
-        # Plain tuples: SQLAlchemy's rows take as long again. PostgreSQL sends them in pieces to a cursor with a name.
-        named = ("pairs",) if connection.dialect.name == "postgresql" else ()
-        with closing(connection.connection.cursor(*named)) as cursor:
-            cursor.execute(query)
-            while part := cursor.fetchmany(AT_ONCE):
-                ids, length, asked, size, edited, added, tags, *alike = zip(*part, strict=True)
-                parts.append([
-                    *(np.array(numbers, np.int64) for numbers in (ids, length, asked, size)),
-                    *(np.fromiter(map(moments.__getitem__, some), np.int64, len(part)) for some in (edited, added)),
-                    np.fromiter(map(tagged.__getitem__, tags), np.int64, len(part)),
-                    np.fromiter(map(kinds.__getitem__, zip(*alike, strict=True)), np.int64, len(part)),
-                ])  # fmt: skip
-        if not parts:
+    def take(self, connection: Connection, where: str = "") -> None:
+        """Enter pairs: all, or those of a condition."""
+        found = read_pairs(connection, where)
+        if found is None:
             return
-        places, *measured, tag_codes, kind_codes = (np.concatenate(some) for some in zip(*parts, strict=True))
-        self.measure(places, measured)
-        for (trashed, dataset, status, source, author, has), alike_ids in grouped(kinds, kind_codes, places):
+        self.measure(found.ids, found.measures)
+        for (trashed, dataset, status, source, author, has), alike_ids in found.alike:
             some = bitmap(alike_ids)
             if trashed:
                 self.trash |= some
@@ -208,7 +173,7 @@ class Index:
                 if has >> bit & 1:
                     self.fields["has"].add(name, some)
         of_tag: dict[str, list[np.ndarray]] = defaultdict(list)
-        for tags, tagged_ids in grouped(tagged, tag_codes, places):
+        for tags, tagged_ids in found.tagged:
             for tag in dict.fromkeys(json.loads(tags)):
                 of_tag[tag].append(tagged_ids)
         for tag, members in of_tag.items():
@@ -403,46 +368,11 @@ class Index:
         return found
 
 
-class Codes(dict[Any, int]):
-    """A number for each value that is looked up, from 0 on in the order of their coming."""
-
-    def __missing__(self, value: Any) -> int:
-        self[value] = len(self)
-        return self[value]
-
-
-class Moments(dict[Any, int]):
-    """Microseconds since 1970 for each moment that is looked up."""
-
-    def __missing__(self, moment: Any) -> int:
-        self[moment] = microseconds(moment)
-        return self[moment]
-
-
-def grouped(codes: dict[Any, int], of_each: np.ndarray, ids: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
-    """Yield each value with the ids that have its code."""
-    order = np.argsort(of_each, kind="stable")
-    ends = np.cumsum(np.bincount(of_each, minlength=len(codes)))
-    yield from zip(codes, np.split(ids[order], ends[:-1]), strict=True)
-
-
 def bitmap(ids: np.ndarray) -> BitMap:
     """Return ids as a bitmap; sixteen times as quick as the bitmap reads an array of NumPy by itself."""
     return BitMap(array("I", np.ascontiguousarray(ids, np.uint32).tobytes()))
 
 
-def columns(connection: Connection) -> str:
-    """Return what is read of each pair: the number, the measures in their order, the tags, what many have alike."""
-    octets = OCTETS[connection.dialect.name]
-    return COLUMNS.format(size=" + ".join(octets.format(name) for name in ("question", "answer", "system")))
-
-
 def mark_of(changeset: Any) -> tuple[Any, ...]:
     """Return what tells a changeset from any other that has its number, as after a restore."""
     return changeset.id, changeset.rows, str(changeset.at)
-
-
-def microseconds(moment: Any) -> int:
-    """Return a moment as SQLite or PostgreSQL gives it as microseconds since 1970."""
-    at = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
-    return round(((at if at.tzinfo else at.replace(tzinfo=UTC)) - EPOCH).total_seconds() * 1_000_000)
