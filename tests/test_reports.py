@@ -15,6 +15,7 @@ from contextlib import contextmanager
 
 import pytest
 import sqlalchemy as sa
+from waiting import wait_until
 from werkzeug.serving import make_server
 
 from curator import accounts
@@ -253,13 +254,6 @@ def test_a_trainer_that_is_killed_leaves_a_report_that_ends(address, token, fold
         trainer.kill()
     number = session.scalars(sa.select(Run.id)).one()
     wait_until(lambda: "Its process ended before its time" in client.get(f"/runs/{number}").text)
-
-
-def wait_until(is_so, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_the_same_piece_twice_is_taken_once(client, token, home):

@@ -1,25 +1,16 @@
 """The real trainer: started by a press on the page, and reporting to a server from elsewhere."""
 
 import re
-import time
 
 import pytest
 import sqlalchemy as sa
 from trainer_fixtures import SUMS, sums, tiny_base  # noqa: F401
+from waiting import ended
 
-from curator import accounts, jobs, versions
+from curator import accounts, versions
 from curator.models import Run
 from curator.search import Selection
 from trainer.__main__ import main
-
-
-def ended(app, number):
-    """Return a job when it has come to its end."""
-    deadline = time.monotonic() + 120
-    while (job := jobs.get(app, number)).state in jobs.AT_WORK:
-        assert time.monotonic() < deadline, job.log
-        time.sleep(0.1)
-    return job
 
 
 def number_of(answer):

@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import sys
-import time
 from html import unescape
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import sqlalchemy as sa
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import expect
 from test_accessibility import faults
+from waiting import ended, wait_until
 
 from curator import charts, exports, jobs, training, versions
 from curator.models import Run
@@ -41,14 +41,6 @@ def version(session, make_pair):
     return versions.freeze(session, Selection(), by="ada")[0]
 
 
-def wait_until(is_so, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not (found := is_so()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
-
-
 def number_of(answer):
     return int(re.search(r"/jobs/(\d+)", answer.location)[1])
 
@@ -57,7 +49,7 @@ def planned(app, client, version, **options):
     """Fill the form in, and return the number of the job that planned it."""
     form = {"data": version.id, "base": "builtin", "name": "kestrel", **options}
     number = number_of(client.post("/training/plan", data=form))
-    wait_until(lambda: jobs.get(app, number).state not in jobs.AT_WORK)
+    ended(app, number)
     return number
 
 
@@ -99,13 +91,13 @@ def test_an_option_that_can_not_be_is_refused_with_the_words_of_the_trainer(app,
 def test_a_learning_rate_is_found_filled_in_and_its_curve_kept_with_the_run(app, client, version, trainer, session):
     form = {"data": version.id, "base": "builtin", "name": "kestrel", "epochs": "0.1"}
     number = number_of(client.post("/training/rate", data=form))
-    wait_until(lambda: jobs.get(app, number).state not in jobs.AT_WORK)
+    ended(app, number)
     back = client.get(f"/jobs/{number}").location
     page = client.get(back)
     assert 'name="learning_rate" value="0.00033"' in page.text and 'name="epochs" value="0.1"' in page.text
     assert "A learning rate of 0.00033 is suggested" in words(page) and "lowest with 2.00 at 0.001" in page.text
     first = started(app, client, version, epochs="0.1", rates=number)
-    wait_until(lambda: jobs.get(app, first).state not in jobs.AT_WORK)
+    ended(app, first)
     run = session.scalars(sa.select(Run)).one()
     assert run.rates["suggestion"] == 3.3e-4
     assert "Suggested: 0.00033" in client.get(f"/runs/{run.id}").text
@@ -134,7 +126,7 @@ def test_a_run_is_followed_on_its_page_and_comes_home_by_itself(app, client, ver
     seen = words(page)
     assert "of 60" in seen and "512" in seen and "3.0 GiB" in seen and "0.0002" in seen and "Answers after step" in seen
     assert "<b>after" not in page.text
-    job = wait_until(lambda: (job := jobs.get(app, number)).state not in jobs.AT_WORK and job)
+    job = ended(app, number)
     assert (job.state, job.message) == ("done", "Run kestrel is trained, and measured beside its base.")
     run = session.scalars(sa.select(Run)).one()
     assert run.state == "done" and len(run.metrics) == 60
@@ -145,7 +137,7 @@ def test_a_stopped_run_goes_on_where_it_was(app, client, version, trainer, sessi
     number = started(app, client, version, epochs="6")
     place = run_page(client, number)
     client.post(f"/jobs/{number}/cancel")
-    job = wait_until(lambda: (job := jobs.get(app, number)).state not in jobs.AT_WORK and job)
+    job = ended(app, number)
     assert job.state == "cancelled"
     page = client.get(place)
     step = int(re.search(r"Stopped after step (\d+), with a checkpoint to go on from\.", words(page))[1])
@@ -167,7 +159,7 @@ def test_a_run_outlives_the_server_and_is_found_again(app, client, version, trai
     page = wait_until(lambda: 'data-state="running"' in (page := client.get(place)).text and page)
     assert "Stop, and keep what is learnt" in page.text
     client.post(f"/jobs/{number}/cancel")
-    job = wait_until(lambda: (job := jobs.get(app, number)).state not in jobs.AT_WORK and job)
+    job = ended(app, number)
     assert job.state == "cancelled" and session.scalars(sa.select(Run.state)).one() == "stopped"
 
 
@@ -175,12 +167,12 @@ def test_a_run_whose_process_was_killed_is_said_so_and_goes_on(app, client, vers
     number = started(app, client, version, epochs="6")
     place = run_page(client, number)
     training.send(home / "runs" / "kestrel", signal.SIGKILL)
-    job = wait_until(lambda: (job := jobs.get(app, number)).state not in jobs.AT_WORK and job)
+    job = ended(app, number)
     assert job.state == "failed" and "Its process ended before its time" in job.error
     page = words(client.get(place))
     assert "interrupted" in page and "Its process ended before its time" in page
     client.post(f"/jobs/{number}/again")
-    job = wait_until(lambda: (job := jobs.get(app, number)).state not in jobs.AT_WORK and job)
+    job = ended(app, number)
     assert job.state == "done"
 
 

@@ -7,15 +7,15 @@ import random
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from waiting import ended
 
-from curator import cleaning, create_app, database, exports, history, imports, jobs, pairs, versions
+from curator import cleaning, create_app, database, exports, history, imports, pairs, versions
 from curator.errors import Busy, Conflict, NotFound, UserError
 from curator.models import Line, VersionLine, writing
 from curator.search import Selection
@@ -34,13 +34,6 @@ def sides(session, number):
     """Return the split of each pair of a version."""
     rows = sa.select(VersionLine.pair_id, VersionLine.split).where(VersionLine.version_id == number)
     return {pair_id: split for pair_id, split in session.execute(rows)}
-
-
-def ended(app, job_id):
-    """Wait for a job."""
-    until = time.monotonic() + 60
-    while jobs.get(app, job_id).state in jobs.AT_WORK and time.monotonic() < until:
-        time.sleep(0.05)
 
 
 def words(count, seed):
