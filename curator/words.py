@@ -4,6 +4,11 @@ STATUSES = ("draft", "approved", "rejected")
 SPLITS = ("train", "validation", "test")
 
 
+def plural(number: int, noun: str = "pair") -> str:
+    """Write a number and what it is of: 1 pair, 1,284 pairs."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def about(value: float) -> str:
     """Write an estimate with three digits that count: 99,871 is about 99,900."""
     return f"{int(float(f'{value:.3g}')):,}"

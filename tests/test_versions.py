@@ -753,6 +753,17 @@ def test_the_page_says_what_it_can_not_freeze(client, session, fifty, form, sent
     assert versions.all(session) == []
 
 
+def test_a_version_of_one_pair_is_spoken_of_as_one(session, make_pair):
+    """It was said to be crowded, as one group held 1 of 1 pairs."""
+    make_pair()
+    version, _ = versions.freeze(session, Selection(), by="ada", shares={"train": 1, "validation": 0, "test": 0})
+    asked, proved = versions.sentences(version)
+    assert asked == "Asked for 100/0/0, which is 1 train; made 1."
+    assert proved.startswith(
+        "Proved by a second look at 1 line: of 1 group, of which the largest holds 1, none is on two"
+    )
+
+
 @pytest.mark.parametrize("number, possible", [(1, "100/0/0"), (2, "90/0/10")])
 def test_the_page_says_what_is_possible_with_too_few_pairs(client, session, make_pair, number, possible):
     for i in range(number):

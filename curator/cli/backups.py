@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 from flask import current_app
 
-from curator.cli.door import as_json, count_of, on_curator, say
+from curator.cli.door import as_json, on_curator, say
+from curator.words import plural
 
 
 @click.command()
@@ -68,4 +69,4 @@ def spoken(counts: dict[str, int]) -> str:
     """Return "1,284 pairs, 31 changes, 2 versions, 0 runs, 0 ratings"."""
     from curator.backups import SPOKEN
 
-    return ", ".join(count_of(counts.get(table, 0), noun) for table, noun in SPOKEN.items())
+    return ", ".join(plural(counts.get(table, 0), noun) for table, noun in SPOKEN.items())

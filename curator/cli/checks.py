@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import click
 from flask import current_app
 
-from curator.cli.door import as_json, count_of, progress, say, shortened, stoppable, with_session
+from curator.cli.door import as_json, progress, say, shortened, stoppable, with_session
 from curator.errors import UserError
+from curator.words import plural
 
 if TYPE_CHECKING:  # a command imports what it needs when it runs: `flask --help` is quick
     from sqlalchemy.orm import Session
@@ -50,12 +51,12 @@ def check(
     if no_pass:
         behind = quality.behind(session, rules)
         if behind:
-            say(f"{count_of(behind)} changed since the last check. Look at them with: flask check")
+            say(f"{plural(behind)} changed since the last check. Look at them with: flask check")
     else:
         home = Path(current_app.config["CURATOR_HOME"])
         with progress("pairs") as show, stoppable("Stopped. The next check goes on from here."):
             done = quality.check(session, rules, home, everything, on_progress=show)
-        say(f"Looked at {count_of(done.looked_at)}{'' if done.was_whole else ' that changed'}.")
+        say(f"Looked at {plural(done.looked_at)}{'' if done.was_whole else ' that changed'}.")
     found = quality.flagged(session, dataset)
     rows = {name: list(quality.each_flagged(session, name, dataset)) for name in listed}
     if json_:
@@ -70,7 +71,7 @@ def check(
     else:
         for one in found.flags:
             click.echo(f"{one.pairs:>9,}  {one.flag.name:<13}  {one.flag.about}")
-        say(f"{count_of(found.pairs)} {'has' if found.pairs == 1 else 'have'} a flag.")
+        say(f"{plural(found.pairs)} {'has' if found.pairs == 1 else 'have'} a flag.")
     failing = [one for one in found.flags if one.pairs and (one.flag.name in fail_on or "any" in fail_on)]
     if failing:
         told = ", ".join(f"{one.flag.name} ({one.pairs:,})" for one in failing)

@@ -9,7 +9,6 @@ import click
 from curator.cli.door import (
     Whole,
     as_json,
-    count_of,
     progress,
     say,
     selecting,
@@ -20,6 +19,7 @@ from curator.cli.door import (
     with_session,
 )
 from curator.errors import UserError
+from curator.words import plural
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -120,10 +120,10 @@ def clean(
                 click.echo(f"pair {pair.id} {change.field}")
                 click.echo(f"  - {shortened(repr(change.before), 300)}\n  + {shortened(repr(change.after), 300)}")
     for step, rows, matches in zip(found.steps, found.rows, found.matches, strict=True):
-        click.echo(f"{step}: {count_of(rows)}" + (f", {count_of(matches, 'place')}" if matches != rows else ""))
+        click.echo(f"{step}: {plural(rows)}" + (f", {plural(matches, 'place')}" if matches != rows else ""))
     warn(found)
     if changeset:
-        say(f"Cleaned {count_of(changeset.rows)}. Undo it with: flask undo {changeset.id}")
+        say(f"Cleaned {plural(changeset.rows)}. Undo it with: flask undo {changeset.id}")
     elif not dry_run:
         say("Nothing to clean.")
 
@@ -136,11 +136,11 @@ def rows_by_step(found: Found) -> dict[str, int]:
 def warn(found: Found) -> None:
     """Say what somebody should know before he cleans, or after."""
     if found.emptied:
-        say(f"{count_of(len(found.emptied))} would be left empty, and stay as they are.")
+        say(f"{plural(len(found.emptied))} would be left empty, and stay as they are.")
     if found.copies:
-        say(f"{count_of(found.copies)} say the same as another one then. Find them with: flask duplicates")
+        say(f"{plural(found.copies)} say the same as another one then. Find them with: flask duplicates")
     if found.again:
-        say(f"A second time would change {count_of(found.again)} again: a step finds what it made.")
+        say(f"A second time would change {plural(found.again)} again: a step finds what it made.")
 
 
 def numbers(text: str | None) -> set[int]:

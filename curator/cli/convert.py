@@ -9,10 +9,11 @@ from pathlib import Path
 
 import click
 
-from curator.cli.door import count_of, mapped, refuse, say
+from curator.cli.door import mapped, refuse, say
 from curator.errors import UserError
 from curator.formats import FORMATS, KINDS, SHAPES, encode, read
 from curator.formats.writing import COLUMNS, TABLE
+from curator.words import plural
 
 
 @click.command()
@@ -65,7 +66,7 @@ def convert(
     for refusal in conversion.refusals():
         say(refusal)
     left = f", {len(conversion.refused):,} refused and left out" if conversion.refused else ""
-    say(f"{conversion.reading.name} ({conversion.reading.kind}): {count_of(conversion.written)}{left}.")
+    say(f"{conversion.reading.name} ({conversion.reading.kind}): {plural(conversion.written)}{left}.")
 
 
 def kind_of(target: str) -> str:

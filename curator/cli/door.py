@@ -226,11 +226,6 @@ def stoppable(sentence: str) -> Iterator[None]:
         raise click.exceptions.Exit(130) from None
 
 
-def count_of(number: int, noun: str = "pair") -> str:
-    """Return "1 pair", "1,284 pairs"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def print_bytes(pieces: Iterable[bytes]) -> None:
     """Write a file to standard output as it is, whatever the terminal's locale."""
     sys.stdout.buffer.writelines(pieces)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from flask import current_app
 
-from curator.cli.door import as_json, count_of, on_curator, progress, say, shortened, stoppable, who
+from curator.cli.door import as_json, on_curator, progress, say, shortened, stoppable, who
 from curator.errors import UserError
+from curator.words import plural
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -117,9 +118,9 @@ def in_files(
                     f"{row['act']:>6} {share(row['similarity'])}  {row['file']}:{row['line']}  like {kept}{fact}"
                 )
     all_, drop, review = int(found.rows.sum()), counts["drop"], counts["review"]
-    say(f"{count_of(drop, 'row')} of {all_:,} can go, and {review:,} more are alike from {lowest:g} on: look at them.")
+    say(f"{plural(drop, 'row')} of {all_:,} can go, and {review:,} more are alike from {lowest:g} on: look at them.")
     if found.empty:
-        say(f"{count_of(found.empty, 'row')} without question and answer.")
+        say(f"{plural(found.empty, 'row')} without question and answer.")
     if not found.similar.complete:
         say(NEAREST_ONLY)
     if report:
@@ -196,7 +197,7 @@ def in_database(
         })  # fmt: skip
     alike = f"of one meaning from a cosine of {lowest:g} on" if semantic else f"alike from {lowest:g} on"
     clusters = len(result) if isinstance(result, list) else result
-    say(f"{count_of(clusters, 'cluster')} in {count_of(findings.compared)}, {alike}.")
+    say(f"{plural(clusters, 'cluster')} in {plural(findings.compared)}, {alike}.")
     if findings.bounded:
         say(findings.bounded)
     if report:
@@ -208,12 +209,12 @@ def in_database(
 def tell_above(would: Above, automatic: float, resolve: str | None, dry_run: bool, changeset: int | None) -> None:
     """Say what went above the automatic threshold, or what would."""
     if would.facts:
-        say(f"{count_of(would.facts)} from {automatic:g} on differ in a fact from the one to keep: look at them.")
+        say(f"{plural(would.facts)} from {automatic:g} on differ in a fact from the one to keep: look at them.")
     if changeset:
-        say(f"Trashed {count_of(would.surplus)}. Undo it with: flask undo {changeset}")
+        say(f"Trashed {plural(would.surplus)}. Undo it with: flask undo {changeset}")
     elif would.surplus:
         like = "is" if would.surplus == 1 else "are"
-        say(f"{count_of(would.surplus)} {like} at least {automatic:g} like a better one.")
+        say(f"{plural(would.surplus)} {like} at least {automatic:g} like a better one.")
         if not (resolve and dry_run):
             say("Keep the best of each with: --resolve keep-best")
     elif resolve:
@@ -274,4 +275,4 @@ def tell_matches(rows: list[dict[str, Any]], against: Path, report: Path | None,
     else:
         for row in rows:
             click.echo(f"{share(row['similarity'])} {row['pair']:>6}  line {row['line']}: {shortened(row['text'], 70)}")
-    say(f"{count_of(len(rows))} say what {against.name} says.")
+    say(f"{plural(len(rows))} say what {against.name} says.")

@@ -13,7 +13,6 @@ from flask import current_app
 from curator.cli.door import (
     Whole,
     as_json,
-    count_of,
     mapped,
     print_bytes,
     progress,
@@ -27,7 +26,7 @@ from curator.cli.door import (
 from curator.errors import UserError
 from curator.formats import FORMATS, SHAPES, encode
 from curator.formats.writing import COLUMNS, RATINGS, TABLE
-from curator.words import SPLITS
+from curator.words import SPLITS, plural
 
 if TYPE_CHECKING:  # a command imports what it needs when it runs: `flask --help` is quick
     from sqlalchemy.orm import Session
@@ -132,7 +131,7 @@ def import_(
         would = "would be " if dry_run else ""
         changed = f"{done.changed:,} {would}changed, " if done.changed else ""
         click.echo(
-            f"{done.name} ({done.kind}): {count_of(done.total, 'row')}, {done.new:,} {would}added to {done.dataset}, "
+            f"{done.name} ({done.kind}): {plural(done.total, 'row')}, {done.new:,} {would}added to {done.dataset}, "
             f"{changed}{done.identical:,} there already, {len(done.refused):,} refused."
         )
         say(f"Read as {done.shape}.")
@@ -141,7 +140,7 @@ def import_(
         for near in done.near[:20]:
             say(f"{done.name} line {near.line} is {near.similarity:.2f} like pair {near.pair_id}")
         if dry_run and (done.near or done.near_bound):
-            say(f"{count_of(len(done.near), 'new row')} like pairs that are there. {done.near_bound}".rstrip())
+            say(f"{plural(len(done.near), 'new row')} like pairs that are there. {done.near_bound}".rstrip())
         if rejects and done.refused:
             say(f"Refused rows are in {rejects}. Mend them, and import it.")
         if done.changeset:
@@ -203,7 +202,7 @@ def export(
         raise UserError(f"--{kind} writes a file that is no text. Name it with: -o pairs.{kind}")
     if kind == "db":
         copied = exports.write_database(session, selection, Path(str(output)), who())
-        say(f"{count_of(copied)}. Open it with: DATABASE_URL=sqlite:///{Path(str(output)).absolute()} flask run")
+        say(f"{plural(copied)}. Open it with: DATABASE_URL=sqlite:///{Path(str(output)).absolute()} flask run")
         return
     seen = preflight.Report()
     if tokenizer:
@@ -218,7 +217,7 @@ def export(
         for name, file in manifest["files"].items():
             if not file["split"]:
                 continue
-            click.echo(f"{Path(output) / name}: {count_of(file['lines'], 'line')}")
+            click.echo(f"{Path(output) / name}: {plural(file['lines'], 'line')}")
         say_preflight(seen)
         if kind == "jsonl":
             say(f"Train on it with: python -m trainer run {output}")
@@ -228,14 +227,14 @@ def export(
             raise UserError("Ratings are exported whole. Leave out --version and the selection of pairs.")
         rows = list(reviews.preferences(session) if ratings == "dpo" else reviews.judgements(session))
         write(encode(rows, kind, COLUMNS[ratings]), output)
-        say(f"{count_of(len(rows), 'line')}.")
+        say(f"{plural(len(rows), 'line')}.")
         return
     if number is not None:
         write(exports.version_pieces(session, number, split, shape, kind, seen), output)
     else:
         write(exports.pieces(session, selection, shape, kind, seen), output)
     note = f", {seen.drafts:,} of them drafts that nobody approved yet" if seen.drafts else ""
-    say(f"{count_of(seen.examples, 'line')}{note}.")
+    say(f"{plural(seen.examples, 'line')}{note}.")
     say_preflight(seen)
 
 
@@ -281,7 +280,7 @@ def undo(session: Session, changeset: int) -> None:
     from curator import history
 
     done = history.undo(session, changeset, who())
-    click.echo(f"Undid change {changeset}: {count_of(done.changeset.rows)} as before.")
+    click.echo(f"Undid change {changeset}: {plural(done.changeset.rows)} as before.")
     if done.left:
         numbers = ", ".join(map(str, done.left[:20])) + (" …" if len(done.left) > 20 else "")
         say(f"Left alone, because they changed since: {numbers}.")
@@ -312,7 +311,7 @@ def stats(session: Session, json_: bool) -> None:
         return
     click.echo(f"database  {facts['database']}")
     for name, number in facts["datasets"].items():
-        click.echo(f"data set  {name}: {count_of(number)}")
+        click.echo(f"data set  {name}: {plural(number)}")
     for status, number in facets.statuses.items():
         click.echo(f"{status:<9} {number:,}")
     for name in ("trash", "versions", "runs", "samples", "rated"):

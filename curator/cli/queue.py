@@ -7,17 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from curator.cli.door import (
-    Whole,
-    as_json,
-    count_of,
-    say,
-    selecting,
-    selection_of,
-    shortened,
-    who,
-    with_session,
-)
+from curator.cli.door import Whole, as_json, say, selecting, selection_of, shortened, who, with_session
+from curator.words import plural
 
 if TYPE_CHECKING:  # a command imports what it needs when it runs: `flask --help` is quick
     from sqlalchemy.orm import Session
@@ -49,4 +40,4 @@ def queue(session: Session, limit: int, json_: bool, **options: Any) -> None:
     for row in rows:
         click.echo(f"{row['pair']}\t{' · '.join(row['reasons']) or 'newest'}\t{shortened(row['question'], 60)}")
     far = noun.progress(session, selection, who())
-    say(f"{count_of(far.left)} left to review." if far.left else "Nothing left to review.")
+    say(f"{plural(far.left)} left to review." if far.left else "Nothing left to review.")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from curator.cli.door import as_json, count_of, with_session
+from curator.cli.door import as_json, with_session
+from curator.words import plural
 
 if TYPE_CHECKING:  # a command imports what it needs when it runs: `flask --help` is quick
     from sqlalchemy.orm import Session
@@ -34,7 +35,7 @@ def import_run(session: Session, folders: tuple[Path, ...], json_: bool) -> None
                       "tied": tied, "version": run.version_id})  # fmt: skip
         if not json_:
             click.echo(
-                f"Run {run.name} ({run.state}): {count_of(len(run.samples), 'sample')}, "
+                f"Run {run.name} ({run.state}): {plural(len(run.samples), 'sample')}, "
                 f"{tied:,} tied to their pair. See it at /runs/{run.id}, rate it at /review/?run={run.id}"
             )
     if json_:

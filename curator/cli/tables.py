@@ -6,8 +6,9 @@ import click
 from flask import current_app
 
 from curator import settings
-from curator.cli.door import count_of, on_curator, progress, say
+from curator.cli.door import on_curator, progress, say
 from curator.errors import UserError
+from curator.words import plural
 
 
 @click.command("init-db")
@@ -36,7 +37,7 @@ def init_db() -> None:
         with Session(opened) as session, progress("pairs") as show:
             if not neighbours.is_current(session):
                 number = neighbours.rebuild(session, show)
-                say(f"{count_of(number)} entered into the index of near-duplicates.")
+                say(f"{plural(number)} entered into the index of near-duplicates.")
         state = "is up to date" if made == wanted else "is ready" if made is None else f"went from {made} to {wanted}"
         click.echo(f"The database {database.describe(opened)} {state}.")
 

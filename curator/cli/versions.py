@@ -10,7 +10,6 @@ import click
 from curator.cli.door import (
     Whole,
     as_json,
-    count_of,
     progress,
     say,
     selecting,
@@ -20,7 +19,7 @@ from curator.cli.door import (
     who,
     with_session,
 )
-from curator.words import SPLITS
+from curator.words import SPLITS, plural
 
 if TYPE_CHECKING:  # a command imports what it needs when it runs: `flask --help` is quick
     from sqlalchemy.orm import Session
@@ -174,7 +173,7 @@ def check(session: Session, number: int, json_: bool) -> None:
     noun.required(found, number)
     if not json_:
         click.echo(
-            f"Version {number} holds: {count_of(found.lines, 'line')} as they were frozen, and no near-duplicate "
+            f"Version {number} holds: {plural(found.lines, 'line')} as they were frozen, and no near-duplicate "
             "and no equal question on two sides."
         )
         if sentence := noun.counted(found.held_out, found.counted):

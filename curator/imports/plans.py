@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from curator.formats import Refusal, Refusals, Row
 from curator.formats.records import shorten
 from curator.models import Changeset
+from curator.words import plural
 
 SHOWN = 20
 SHOWN_REFUSALS = 200
@@ -78,7 +79,7 @@ class Plan:
     @property
     def told(self) -> str:
         """What was done, in a sentence or two."""
-        parts = [f"Imported {self.new:,} pair{'' if self.new == 1 else 's'} from {self.name}."]
+        parts = [f"Imported {plural(self.new)} from {self.name}."]
         parts += [f"{self.changed:,} changed."] if self.changed else []
         parts += [f"{self.identical:,} were there already."] if self.identical else []
         parts += [f"{len(self.refused):,} refused."] if self.refused else []

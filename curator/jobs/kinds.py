@@ -30,6 +30,7 @@ from curator import (
 from curator.errors import UserError
 from curator.jobs.progress import Cancelled
 from curator.search import Selection
+from curator.words import plural
 
 Progress = Callable[..., None]  # told how much is done, of how much, and what; what it raises ends the work
 
@@ -116,8 +117,7 @@ def resolve_duplicates(
     """Trash what is that similar to a better pair in what the last search found; `asked` as in `duplicates.kept`."""
     findings = found_last(home, asked)
     changeset, done = duplicates.resolve_above(session, findings, threshold, by=by, on_progress=on_progress)
-    pairs, clusters = ("" if number == 1 else "s" for number in (done.surplus, done.clusters))
-    told = f"Trashed {done.surplus:,} pair{pairs}, and kept the best of {done.clusters:,} cluster{clusters}."
+    told = f"Trashed {plural(done.surplus)}, and kept the best of {plural(done.clusters, 'cluster')}."
     if done.facts:
         told += f" Left: {done.facts:,} that differ in a fact."
     return {"told": told, "changeset": changeset.id, "dataset": findings.dataset}
@@ -218,7 +218,7 @@ def clean(
         session, steps, selection, by, except_ids=except_ids, found=found, on_progress=on_progress
     ).changeset  # fmt: skip
     number = done.rows if done else 0
-    told = f"Cleaned {number:,} pair{'' if number == 1 else 's'}."
+    told = f"Cleaned {plural(number)}."
     return {"told": told, "changeset": done.id if done else None, "dataset": selection.dataset}
 
 

@@ -269,7 +269,7 @@ def report(
     moved = kept[(known[kept] >= 0) & (known[kept] != sides[kept])]
     return {
         "asked": dict(zip(SPLITS, splits.sizes(shares, len(kept)), strict=True)),
-        "groups": len(sizes), "largest": largest, "is_crowded": bool(largest > CROWD * len(kept)),
+        "groups": len(sizes), "largest": largest, "is_crowded": bool(largest > max(CROWD * len(kept), 1)),
         "joined": {"near-duplicates": len(rows.near[0])} | {name: len(one) for name, (one, _) in rows.links.items()},
         "left_out": {"number": len(left), "pairs": rows.ids[left[:NAMED]].tolist()},
         "moved": {"number": len(moved), "pairs": rows.ids[moved[:NAMED]].tolist()},

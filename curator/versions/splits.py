@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from curator.errors import UserError
-from curator.words import SPLITS
+from curator.words import SPLITS, plural
 
 TRAIN, VALIDATION, TEST = range(3)
 HELD_OUT = (TEST, VALIDATION)
@@ -127,7 +127,7 @@ def fill_empty(sides: Any, groups: Any, marks: Any, filled: Any, wanted: list[fl
         if not len(theirs) or (len(theirs) == 1 and not filled[:, donor].any()):
             total, splits = int(counts.sum()), sum(map(bool, wanted))
             together = len(groups) + int((filled.sum(axis=0) > 0).sum())
-            groups_of_it = f"{together:,} group{'' if together == 1 else 's'} of what belongs together"
+            groups_of_it = f"{plural(together, 'group')} of what belongs together"
             are = "1 pair is" if total == 1 else f"{total:,} pairs in {groups_of_it} are"
             raise UserError(
                 f"{are} too few for {splits} splits: {SPLITS[side]} would be empty. Add pairs, or freeze with "

@@ -7,7 +7,7 @@ from typing import Any
 
 from curator.models import Version
 from curator.versions.splits import spoken, whole
-from curator.words import SPLITS
+from curator.words import SPLITS, plural
 
 SHOWN = 5  # pairs that a sentence names
 
@@ -25,10 +25,10 @@ def told(version: Version, report: dict[str, Any]) -> Iterator[str]:
     made = ", ".join(f"{got[side]:,}" for side in wanted)
     yield f"Asked for {spoken(version.shares)}, which is {sizes}; made {made}."
     proved, total = report["proved"], sum(got.values())
-    groups = f"{report['groups']:,} groups, of which the largest holds {report['largest']:,}"
+    groups = f"{plural(report['groups'], 'group')}, of which the largest holds {report['largest']:,}"
     yield (
-        f"Proved by a second look at {proved['compared']:,} lines: none of the {groups}, is on two sides, and there is "
-        f"no near-duplicate (Jaccard {proved['threshold']:g}) and no equal question across."
+        f"Proved by a second look at {plural(proved['compared'], 'line')}: of {groups}, none is on two sides, and "
+        f"there is no near-duplicate (Jaccard {proved['threshold']:g}) and no equal question across."
     )
     if by_count := counted(proved.get("held_out", 0), proved.get("counted", 0)):
         yield by_count
@@ -47,8 +47,8 @@ def told(version: Version, report: dict[str, Any]) -> Iterator[str]:
         ("moved", "moved to another side by a tag"),
     ):
         if number := report[name]["number"]:
-            are = "pair was" if number == 1 else "pairs were"
-            yield f"{number:,} {are} {sentence}: {listed(report[name]['pairs'], number)}."
+            were = "was" if number == 1 else "were"
+            yield f"{plural(number)} {were} {sentence}: {listed(report[name]['pairs'], number)}."
     for file in report["kept_out"]:
         who = f": {listed(file['pairs'], file['number'])}" if file["number"] else ""
         yield f"{file['number']:,} {'pair asks' if file['number'] == 1 else 'pairs ask'} what {file['file']} asks{who}."

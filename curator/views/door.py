@@ -25,6 +25,7 @@ from curator import bitmaps, pairs, search
 from curator.errors import NotFound, UserError
 from curator.models import Changeset
 from curator.search import Selection
+from curator.words import plural as plural
 
 LARGEST = 2**63 - 1  # of the numbers that a database can hold
 KEPT_SECONDS = 24 * 3600  # an upload that nobody came back to is removed after a day
@@ -135,11 +136,6 @@ def show(page: str, fragment: str, **context: Any) -> str:
 def command(*words: str, pairs: Selection | None = None) -> str:
     """Return the command that does the same as a page, ready to paste into a shell."""
     return shlex.join([*words, *(search.describe(pairs.to_args()) if pairs else ())])
-
-
-def plural(number: int, noun: str = "pair") -> str:
-    """Return "1 pair", "1,284 pairs"."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def listed(ids: list[int], limit: int = 10) -> str:
