@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
@@ -30,8 +31,10 @@ POLL_SECONDS = 0.5
 STOP_SECONDS = 600  # a step and a checkpoint of a large model take minutes; then it is ended at once
 LOG_BYTES = 12_000  # shown of the end of a log
 RATES = "lr.json"  # what find-lr leaves in a folder
+NO_TRAINER = "The trainer could not be started. Is it installed?"
 PROMPT = "$ "  # before each command in a log
 DRAWN = 300  # points of a curve; more are thinned out
+USUAL = "as usual"
 NAME = re.compile(r"[^\W_][\w.-]{0,63}")
 
 
@@ -41,25 +44,31 @@ class Option(NamedTuple):
     name: str
     title: str
     hint: str
-    choices: tuple[str, ...] = ()
+    choices: Mapping[str, str] = MappingProxyType({})  # what the trainer takes, and what the form calls it
 
 
+CHOICES = {
+    "quantisation": {"": USUAL, "nf4": "4 bits (NF4)", "int8": "8 bits (INT8)", "none": "as it is"},
+    "adapter": {"": USUAL, "lora": "LoRA", "rslora": "rsLoRA", "dora": "DoRA", "none": "none"},
+    "schedule": {"": USUAL, **{name: name for name in ("cosine", "linear", "constant", "plateau")}},
+}
 FEW = (
     Option("epochs", "Epochs", "passes over the lines; empty: 3, or 12 for a small base"),
     Option("learning_rate", "Learning rate", "empty: by the width of the base"),
-    Option("quantisation", "Base kept in", "4 bits take the least memory", ("", "nf4", "int8", "none")),
+    Option("quantisation", "Base kept in", "4 bits take the least memory", CHOICES["quantisation"]),
 )
 MORE = (
-    Option("adapter", "Adapter", "none trains all weights", ("", "lora", "rslora", "dora", "none")),
+    Option("adapter", "Adapter", "none trains all weights", CHOICES["adapter"]),
     Option("rank", "Rank", "empty: 16, or 64 for a narrow base"),
     Option("alpha", "Alpha", "empty: twice the rank"),
     Option("dropout", "Dropout", "share from 0 to below 1"),
     Option("batch_size", "Lines a step", "empty: 16"),
     Option("max_tokens", "Tokens of a line", "longer lines are left out; empty: 99.5\u00a0% fit"),
-    Option("schedule", "Schedule", "of the learning rate", ("", "cosine", "linear", "constant", "plateau")),
+    Option("schedule", "Schedule", "of the learning rate", CHOICES["schedule"]),
     Option("patience", "Patience", "evaluations without gain; empty: 4"),
     Option("seed", "Seed", "empty: 1"),
 )
+TITLES = {"base": "Base", **{option.name: option.title for option in (*FEW, *MORE)}}
 OPTIONS = ("base", *(option.name for option in (*FEW, *MORE)))
 
 
@@ -106,12 +115,32 @@ def plan(data: Path, options: Mapping[str, str], on_wait: Callable[[], object]) 
     """
     said, complaint = answer(["plan", *words(str(data), options), "--json"], on_wait)
     if not said.strip():
-        raise UserError(last_error(complaint) or "The trainer could not be started. Is it installed?")
+        raise UserError(in_words_of_the_form(last_error(complaint)) or NO_TRAINER)
     made: dict[str, Any] = json.loads(said)
     made["left_out"] = len(made.get("left_out", ()))
     for finding in made["findings"]:
+        finding["words"] = in_words_of_the_form(finding["words"])
         finding["number"], finding["lines"] = len(finding["lines"]), finding["lines"][:10]
+    made["findings"].sort(key=lambda finding: finding["level"] != "stop")
     return made
+
+
+def in_words_of_the_form(said: str) -> str:
+    """Return what the trainer says of its options with the names that the form has for them.
+
+    Of an option that the form does not have, it says where there is one.
+    """
+
+    def titled(found: re.Match[str]) -> str:
+        title = TITLES.get(found[1].replace("-", "_"))
+        return f"“{title}”" if title else f"{found[0]}, in a terminal"
+
+    return re.sub(r"(?<!\S)--([a-z]+(?:-[a-z]+)*)", titled, said)
+
+
+def spoken(name: str, value: str) -> str:
+    """Return what the form calls a choice of an option."""
+    return CHOICES[name].get(value, value)
 
 
 def find_rate(data: Path, options: Mapping[str, str], folder: Path, on_wait: Callable[[], object]) -> dict[str, Any]:
@@ -119,7 +148,7 @@ def find_rate(data: Path, options: Mapping[str, str], folder: Path, on_wait: Cal
     others = {name: value for name, value in options.items() if name != "learning_rate"}
     _, complaint = answer(["find-lr", *words(str(data), others, str(folder))], on_wait)
     if not (folder / RATES).is_file():
-        raise UserError(last_error(complaint) or "The trainer could not be started. Is it installed?")
+        raise UserError(in_words_of_the_form(last_error(complaint)) or NO_TRAINER)
     return runs.read_json(folder / RATES)
 
 

@@ -115,7 +115,7 @@ def test_a_spark_line_says_in_words_what_it_shows():
 def test_a_line_to_look_at_is_edited_rejected_or_trashed_by_one_key(client, told):
     run, _, (pair, *_) = told
     said = client.get(f"/runs/{run.id}").text
-    assert "Lines to look at" in said and "5.0 spreads above lines as long" in said
+    assert "Lines to look at" in said and "5.0 times the usual spread above lines as long" in said
     for key in ("e", "r", "#"):
         assert f'aria-keyshortcuts="{key}"' in said
     assert "lost again 2 times" in client.get(f"/runs/{run.id}?look=forgotten").text

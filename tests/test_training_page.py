@@ -15,7 +15,7 @@ from playwright.sync_api import expect
 from test_accessibility import faults
 
 from curator import charts, exports, jobs, training, versions
-from curator.models import Run
+from curator.models import Job, Run, writing
 from curator.search import Selection
 from trainer.config import RunConfig
 
@@ -111,6 +111,25 @@ def test_a_learning_rate_is_found_filled_in_and_its_curve_kept_with_the_run(app,
     assert "Suggested: 0.00033" in client.get(f"/runs/{run.id}").text
 
 
+def test_who_follows_a_job_goes_on_where_it_ended_between_two_questions(page, app, client, version, trainer):
+    """The page stayed at the address of the job, and showed the plan there: its reload led elsewhere."""
+    number = planned(app, client, version)
+
+    def answer(route):
+        """Let the job begin when the script asks for its card, and end when it then asks for the page."""
+        is_card, is_page = "x-fragment" in route.request.headers, route.request.resource_type == "document"
+        with jobs.opened(app) as journal, writing(journal):
+            journal.get(Job, number).state = "waiting" if is_page and not states else "running" if is_card else "done"
+            states.append(journal.get(Job, number).state)
+        route.continue_()
+
+    states: list[str] = []
+    page.route(f"**/jobs/{number}", answer)
+    page.goto(f"/jobs/{number}")
+    expect(page).to_have_url(re.compile(f"/training/plan/{number}$"))
+    assert states[:3] == ["waiting", "running", "done"]
+
+
 def test_rates_that_no_job_found_are_refused(app, client, version, trainer):
     number = planned(app, client, version)
     form = {"data": version.id, "base": "builtin", "name": "wren", "rates": number}
@@ -120,6 +139,7 @@ def test_rates_that_no_job_found_are_refused(app, client, version, trainer):
 def test_the_curve_of_rates_marks_the_suggested_one_and_the_one_that_was_used():
     found = {"rates": [1e-5, 1e-4, 1e-3], "smoothed": [3.0, 2.0, 4.0], "suggestion": 3.3e-5}
     svg = charts.rate_curve(found, 1e-4, "Loss by learning rate")
+    assert svg.count("<svg") == svg.count(">0.0001<") == 2  # wide and narrow, each with whole powers of ten
     assert "suggested 3.3e-05" in svg and "trained with 0.0001" in svg and 'role="img"' in svg
     assert "trained with" not in charts.rate_curve(found, 3.3e-5, "Loss by learning rate")
     assert charts.rate_curve({"rates": ["<b>"], "smoothed": None, "suggestion": 0}, None, "") == ""
@@ -218,7 +238,7 @@ def test_a_run_is_followed_and_stopped_in_the_browser_by_keys_alone(app, version
     place = run_page(client, started(app, client, version, epochs="30"))
     page.goto(place)
     live = page.locator(".live")
-    expect(live.locator("svg")).to_be_visible()
+    expect(live.get_by_role("img")).to_be_visible()
     step = re.search(r"Step (\d+) of 300", live.inner_text())
     expect(live).not_to_contain_text(f"{step[0]}" if step else "Reading")
     assert every_fault(page) == []
@@ -230,6 +250,20 @@ def test_a_run_is_followed_and_stopped_in_the_browser_by_keys_alone(app, version
     page.keyboard.press("Enter")
     expect(live.get_by_role("button", name="Go on from the last checkpoint")).to_be_visible()
     assert every_fault(page) == []
+
+
+def test_a_curve_is_drawn_anew_where_its_labels_would_be_too_small_to_read(page, client, run_folder):
+    client.post("/runs/import", data={"folder": run_folder})
+    for width in (360, 1024):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.goto("/runs/1")
+        label = page.get_by_role("img", name="Loss of run kestrel").locator("text").first
+        assert label.evaluate("text => text.getBoundingClientRect().height") > 11
+
+
+def test_what_the_trainer_says_of_its_options_is_said_in_the_names_of_the_form():
+    said = training.in_words_of_the_form("Take --max-tokens 512, name--x, or insist on it with: --force")
+    assert said == "Take “Tokens of a line” 512, name--x, or insist on it with: --force, in a terminal"
 
 
 def every_fault(page):

@@ -43,7 +43,7 @@ def ask() -> Response:
     rates = door.integer("rates")
     rates_of(rates)
     return follow_job(
-        jobs.start(current_app, "plan training", door.who(), f"Plan run {asked['name']}", **asked, rates=rates)
+        jobs.start(current_app, "plan training", door.who(), f"Plan {asked['name']}", **asked, rates=rates)
     )
 
 
@@ -96,6 +96,7 @@ def plan(job_id: int) -> Response | str:
         job=job,
         plan=job.result["plan"],
         name=job.arguments["name"],
+        spoken=training.spoken,
         shell=door.command("python", "-m", "trainer", "run", *words),
         ahead=jobs.unended(current_app, "train"),
     )
