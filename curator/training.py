@@ -275,7 +275,7 @@ def last_words(folder: Path) -> str:
     if note and not note.get("is_over"):
         return "Nothing comes from its machine any more, which may be off or cut off. If it trains, the rest comes."
     if record:
-        return "Its process ended before its time, as where it was killed or memory ran out."
+        return "Its process ended too soon: it was killed, or memory ran out."
     return "Its process ended before it began to train. Its log may say why."
 
 

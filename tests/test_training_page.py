@@ -92,7 +92,7 @@ def test_the_plan_is_shown_before_anything_is_trained(app, client, version, trai
 def test_an_option_that_can_not_be_is_refused_with_the_words_of_the_trainer(app, client, version, trainer):
     number = planned(app, client, version, learning_rate="high")
     page = client.get(f"/jobs/{number}")
-    assert "--learning-rate is 'high', but must be a number, more than 0." in words(page)
+    assert "“Learning rate” is 'high', but must be a number, more than 0." in words(page)
     assert "learning_rate=high" in unescape(page.text), "the way back keeps what was typed"
 
 
@@ -195,9 +195,10 @@ def test_a_run_whose_process_was_killed_is_said_so_and_goes_on(app, client, vers
     place = run_page(client, number)
     training.send(home / "runs" / "kestrel", signal.SIGKILL)
     job = wait_until(lambda: (job := jobs.get(app, number)).state not in jobs.AT_WORK and job)
-    assert job.state == "failed" and "Its process ended before its time" in job.error
+    assert job.state == "failed" and "Its process ended too soon" in job.error
     page = words(client.get(place))
-    assert "interrupted" in page and "Its process ended before its time" in page
+    assert "interrupted" in page and "Its process ended too soon" in page
+    assert "interrupted" in words(client.get("/runs/")), "the list said that it is running"
     client.post(f"/jobs/{number}/again")
     job = wait_until(lambda: (job := jobs.get(app, number)).state not in jobs.AT_WORK and job)
     assert job.state == "done"
