@@ -35,6 +35,7 @@ NO_TRAINER = "The trainer could not be started. Is it installed?"
 PROMPT = "$ "  # before each command in a log
 DRAWN = 300  # points of a curve; more are thinned out
 USUAL = "as usual"
+COMMAND = re.compile(r"\b(flask|python -m) \w")
 NAME = re.compile(r"[^\W_][\w.-]{0,63}")
 
 
@@ -126,16 +127,27 @@ def plan(data: Path, options: Mapping[str, str], on_wait: Callable[[], object]) 
 
 
 def in_words_of_the_form(said: str) -> str:
-    """Return what the trainer says of its options with the names that the form has for them.
+    """Return what the trainer says of its options with the names that the form has for them; commands stay as they are.
 
-    Of an option that the form does not have, it says where there is one.
+    Of the one that the form leaves out on purpose, it says where there is one.
     """
 
     def titled(found: re.Match[str]) -> str:
         title = TITLES.get(found[1].replace("-", "_"))
-        return f"“{title}”" if title else f"{found[0]}, in a terminal"
+        if COMMAND.search(said[: found.start()].rpartition(": ")[2]):
+            return found[0]
+        return f"“{title}”" if title else f"{found[0]}, in a terminal" if found[1] == "force" else found[0]
 
     return re.sub(r"(?<!\S)--([a-z]+(?:-[a-z]+)*)", titled, said)
+
+
+def asked_again(record: Mapping[str, Any]) -> dict[str, str]:
+    """Return the options that a run was asked for, as the form takes them; none where its record does not say."""
+    match record:
+        case {"config": {"asked": {"method": "sft", **asked}}}:
+            given = {name: asked[name] for name in OPTIONS if isinstance(asked.get(name), str | int | float)}
+            return {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in given.items()}
+    return {}
 
 
 def spoken(name: str, value: str) -> str:
@@ -299,6 +311,7 @@ class Live:
     answers: tuple[int, list[dict[str, Any]]] | None  # the step, and what was answered after it
     log: str
     is_elsewhere: bool  # on another machine, which reports it
+    has_checkpoint: bool  # to go on from
     last: dict[str, Any] = field(default_factory=dict)
 
 
@@ -312,9 +325,10 @@ def live(folder: Path) -> Live:
     elif state == "running":
         state = "interrupted"
     metrics = metrics_of(folder)
-    error = "" if state in ("running", "done") else last_words(folder)
+    error = "" if state in ("running", "done") else in_words_of_the_form(last_words(folder))
+    has_checkpoint = any((folder / "checkpoints").glob("*/"))
     return Live(folder, state, error, now(folder).steps, thinned(metrics), answers_of(folder), log_end(folder),
-                reports.is_reported(folder), metrics[-1] if metrics else {})  # fmt: skip
+                reports.is_reported(folder), has_checkpoint, metrics[-1] if metrics else {})  # fmt: skip
 
 
 def folder_of(key: str, places: list[Path]) -> Path | None:

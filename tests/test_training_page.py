@@ -1,5 +1,6 @@
 """Training from the pages: its plan first, then followed, stopped, gone on with, and found again after a restart."""
 
+import json
 import os
 import re
 import signal
@@ -253,6 +254,19 @@ def test_a_run_is_followed_and_stopped_in_the_browser_by_keys_alone(app, version
     assert every_fault(page) == []
 
 
+def test_a_run_can_be_asked_for_again_with_other_options(client, session, run_folder):
+    asked = {"method": "sft", "base": "models/tiny", "epochs": 2.0, "learning_rate": None, "seed": 7, "force": True}
+    record = json.loads((run_folder / "run.json").read_text()) | {"config": {"asked": asked}, "state": "failed"}
+    manifest = {"fingerprint": versions.get(session, 1).fingerprint}
+    (run_folder / "run.json").write_text(json.dumps(record | {"data": {"manifest": manifest}}))
+    client.post("/runs/import", data={"folder": run_folder})
+    page = client.get("/runs/1").text
+    assert "Begin again" in page, "it has no checkpoint to go on from"
+    href = unescape(re.search(r'href="([^"]*)">Train again', page)[1])
+    form = client.get(href).text
+    assert 'value="models/tiny"' in form and 'name="epochs" value="2"' in form and 'name="seed" value="7"' in form
+
+
 def test_a_curve_is_drawn_anew_where_its_labels_would_be_too_small_to_read(page, client, run_folder):
     client.post("/runs/import", data={"folder": run_folder})
     for width in (360, 1024):
@@ -265,6 +279,8 @@ def test_a_curve_is_drawn_anew_where_its_labels_would_be_too_small_to_read(page,
 def test_what_the_trainer_says_of_its_options_is_said_in_the_names_of_the_form():
     said = training.in_words_of_the_form("Take --max-tokens 512, name--x, or insist on it with: --force")
     assert said == "Take “Tokens of a line” 512, name--x, or insist on it with: --force, in a terminal"
+    for command in ("flask export --seed 2 -o x", "python -m trainer plan x --base y --force"):
+        assert training.in_words_of_the_form(f"Do it with: {command}") == f"Do it with: {command}"
 
 
 def every_fault(page):

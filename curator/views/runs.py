@@ -77,6 +77,7 @@ def show(run_id: int) -> Response | str:
     return render_template(
         "runs/show.html",
         run=run,
+        again=training.asked_again(run.record) if run.version_id else None,
         method=runs.options(run).get("method"),
         trained_on=runs.trained_on(run),
         curve=charts.loss_curve(run.metrics, f"Loss of run {run.name}") if run.metrics else None,
