@@ -220,7 +220,9 @@ def test_a_second_run_waits_for_the_first_and_other_work_does_not(app, client, v
 
 def test_a_name_that_is_taken_or_none_is_refused(client, version, trainer, run_folder):
     form = {"data": version.id, "base": "builtin"}
-    assert "There is a run kestrel already." in words(client.post("/training/plan", data=form | {"name": "kestrel"}))
+    refused = client.post("/training/plan", data=form | {"name": "kestrel", "epochs": "2.5"})
+    assert "There is a run kestrel already." in words(refused)
+    assert 'name="epochs" value="2.5"' in refused.text, "what was typed is kept"
     assert client.post("/training/plan", data=form | {"name": "../x"}).status_code == 400
 
 
@@ -250,7 +252,10 @@ def test_a_run_is_followed_and_stopped_in_the_browser_by_keys_alone(app, version
     expect(live.locator("pre")).to_be_visible()  # news leave open what was opened
     live.get_by_role("button", name="Stop, and keep what is learnt").focus()
     page.keyboard.press("Enter")
-    expect(live.get_by_role("button", name="Go on from the last checkpoint")).to_be_visible()
+    go_on = live.get_by_role("button", name="Go on from the last checkpoint")
+    expect(go_on).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(go_on).to_be_focused()
     assert every_fault(page) == []
 
 
