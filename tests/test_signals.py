@@ -121,6 +121,15 @@ def test_a_line_to_look_at_is_edited_rejected_or_trashed_by_one_key(client, told
     assert "lost again 2 times" in client.get(f"/runs/{run.id}?look=forgotten").text
 
 
+def test_a_line_that_was_opened_can_still_be_called_fine(client, told):
+    """Its row came back from the form without that button: the key did nothing from then on."""
+    run, _, (pair, *_) = told
+    asked = {"query_string": {"back": f"/runs/{run.id}"}, "headers": {"X-Fragment": "1"}}
+    assert "This is fine" in client.get(f"/pairs/{pair.id}/row", **asked).text
+    asked["query_string"] = {"back": "/pairs/"}
+    assert "This is fine" not in client.get(f"/pairs/{pair.id}/row", **asked).text
+
+
 def test_the_page_of_a_pair_shows_how_its_loss_fell(client, told):
     _, _, (pair, *_) = told
     assert "Loss from 4.00 to 3.00 in 3 passes" in client.get(f"/pairs/{pair.id}").text
