@@ -78,7 +78,7 @@ def step_lines(metrics: Sequence[Mapping[str, Any]], names: Mapping[str, str], t
             },
         },
     }  # fmt: skip
-    return figure(spec, title, spoken)
+    return curve(spec, title, spoken)
 
 
 def rate_curve(found: Mapping[str, Any], used: float | None, title: str) -> Markup:
@@ -107,7 +107,9 @@ def rate_curve(found: Mapping[str, Any], used: float | None, title: str) -> Mark
         is_left = len(marks) > 1 and mark["rate"] == min(one["rate"] for one in marks)
         mark |= {"side": "right" if is_left else "left", "off": -6 if is_left else 6}
         mark["at"] = highest - 0.08 * line * (highest - lowest["loss"])
-    axis = {"titleFontWeight": "normal", "grid": False, "format": ".0e", "labelOverlap": "greedy"}
+    powers = range(math.floor(math.log10(points[0]["rate"])), math.ceil(math.log10(points[-1]["rate"])) + 1)
+    axis = {"titleFontWeight": "normal", "grid": False, "format": "~g", "labelOverlap": "greedy"}
+    axis["values"] = [10.0**power for power in powers]
     x = {"field": "rate", "type": "quantitative", "title": "learning rate", "scale": {"type": "log"}, "axis": axis}
     y = {"type": "quantitative", "title": "loss, smoothed", "scale": {"zero": False}}
     dashes = {"field": "series", "legend": None, "scale": {"domain": ["suggested", "used"], "range": [[5, 3], [2, 3]]}}
@@ -136,7 +138,14 @@ def rate_curve(found: Mapping[str, Any], used: float | None, title: str) -> Mark
             },
         ],
     }  # fmt: skip
-    return figure(spec, title, spoken)
+    return curve(spec, title, spoken)
+
+
+def curve(spec: dict[str, Any], title: str, description: str) -> Markup:
+    """Draw lines wide and narrow; the style sheet shows the one whose labels can be read where the figure stands."""
+    narrow = spec | {"width": 250, "height": 180}
+    wide_one, narrow_one = (once_drawn(json.dumps(each), title, description) for each in (spec, narrow))
+    return Markup(wide_one + narrow_one.replace('class="figure"', 'class="figure narrow"', 1))
 
 
 def is_positive(value: Any) -> bool:
@@ -196,8 +205,8 @@ def bars(some: Sequence[Bar], title: str, unit: str) -> Markup:
         "width": 400, "height": 130, "data": {"values": values}, "mark": {"type": "bar", "color": ACCENT},
         "encoding": encoding,
     }  # fmt: skip
-    drawn = once_drawn(json.dumps(spec), title, f"The most: {highest.said}.")
-    return Markup(drawn)
+    drawn = once_drawn(json.dumps(spec), title, f"The most: {highest.said}.").replace('role="img"', 'role="group"', 1)
+    return Markup(LINK.sub(r'<a href="\1" aria-label="\2"><title>\2</title><path aria-hidden="true"', drawn))
 
 
 NOWHERE = "https://curator.invalid"  # Vega puts an address of its own before a path
@@ -206,9 +215,8 @@ LINK = re.compile(rf'<a xlink:href="{NOWHERE}([^"]*)"><path aria-label="([^"]*)"
 
 @lru_cache(64)
 def once_drawn(spec: str, title: str, description: str) -> str:
-    """Draw bars, and give each link its name and its tip; drawing takes a twentieth of a second."""
-    svg = str(figure(json.loads(spec), title, description)).replace('role="img"', 'role="group"', 1)
-    return LINK.sub(r'<a href="\1" aria-label="\2"><title>\2</title><path aria-hidden="true"', svg)
+    """Draw a specification once, however often it is shown: that takes a twentieth of a second."""
+    return str(figure(json.loads(spec), title, description))
 
 
 class Column(NamedTuple):

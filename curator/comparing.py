@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -190,7 +191,7 @@ def settings(found: Sequence[Run]) -> list[Setting]:
         Setting("Base", [run.base for run in found]),
         Setting("Weights of the base", [facts(run, "base", "weights_sha256")[:12] for run in found]),
         Setting("Version", [str(run.version_id or "") for run in found]),
-        Setting("Data", [facts(run, "data", "path") for run in found]),
+        Setting("Data", ends([facts(run, "data", "path") for run in found])),
         Setting("Sha256 of the data", [facts(run, "data", "sha256")[:12] for run in found]),
         Setting("Lines to train", [facts(run, "lines", "train") for run in found]),
         Setting("Device", [facts(run, "device", "name") for run in found]),
@@ -199,6 +200,12 @@ def settings(found: Sequence[Run]) -> list[Setting]:
     for name in sorted({name for each in options for name in each} - PLACES - {"base"}):
         rows.append(Setting(name.replace("_", " ").capitalize(), [spoken(each.get(name)) for each in options]))
     return [row for row in rows if len(set(row.values)) > 1]
+
+
+def ends(paths: list[str]) -> list[str]:
+    """Return the last two parts of each path, or the whole paths where these would not tell them apart."""
+    short = ["/".join(PurePath(path).parts[-2:]) for path in paths]
+    return short if len(set(short)) == len(set(paths)) else paths
 
 
 def facts(run: Run, part: str, name: str) -> str:

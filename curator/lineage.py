@@ -72,7 +72,7 @@ class Since:
     worse: list[Row]
     better_number: int
     worse_number: int
-    measures: list[tuple[str, float, float, float, bool | None]]  # title, before, now, points, whether that is better
+    measures: list[tuple[str, float, float, float, bool | None]]  # see `measures`
 
 
 def versions_of(session: Session, pair: Pair) -> list[Held]:
@@ -185,14 +185,19 @@ def is_same_test(session: Session, previous: Run, run: Run) -> bool:
 
 
 def measures(previous: Run, run: Run) -> list[tuple[str, float, float, float, bool | None]]:
-    """Return the measures of two tuned models: title, before, now, the points between, whether that is better."""
+    """Return the measures of two tuned models: title, before, now, the points between, whether that is better.
+
+    It is neither where the numbers are the same, or where their intervals overlap: then it may be chance.
+    """
     found = []
     old, new = ({m.name: m for m in runs.comparison(each)} for each in (previous, run))
     for name, title, direction in runs.MEASURES:
-        if name in old and name in new:
+        if name in old and name in new and name != "perplexity":  # which is told of the rows of both
             before, now = old[name].tuned, new[name].tuned
             points = (now - before) * (100 if name in RATES else 1)
-            is_better = None if before == now else (now > before) == (direction == "higher")
+            one, other = old[name].intervals.get("tuned"), new[name].intervals.get("tuned")
+            is_chance = bool(one and other and one.low <= other.high and other.low <= one.high)
+            is_better = None if before == now or is_chance else (now > before) == (direction == "higher")
             found.append((title, before, now, points, is_better))
     return found
 

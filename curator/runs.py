@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -54,7 +54,7 @@ IS: dict[str, Callable[[Any], bool]] = {
         isinstance(value, list) and bool(value) and not any(not is_turn(turn) for turn in value)
     ),
 }
-OF_ALL_LINES = {"perplexity", "bits_per_byte"}  # the others are of the prompts that were answered
+OF_ALL_LINES = {"perplexity", "bits_per_byte", "preferred"}  # the others are of the prompts that were answered
 ENOUGH_LINES = 10  # below so many, intervals of resampled lines are too narrow to tell a change from chance
 
 
@@ -288,6 +288,13 @@ def options(run: Run) -> dict[str, Any]:
         case {"resolved": dict() as resolved}:
             return resolved
     return {}
+
+
+def trained_on(run: Run) -> str:
+    """Return what a run of no version here was trained on, by the name of its file or folder; empty where unknown."""
+    data = run.record.get("data")
+    path = data.get("path") if isinstance(data, dict) else None
+    return PurePath(path).name if isinstance(path, str) else ""
 
 
 def learning_rate(run: Run) -> float | None:

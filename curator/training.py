@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
@@ -30,8 +31,11 @@ POLL_SECONDS = 0.5
 STOP_SECONDS = 600  # a step and a checkpoint of a large model take minutes; then it is ended at once
 LOG_BYTES = 12_000  # shown of the end of a log
 RATES = "lr.json"  # what find-lr leaves in a folder
+NO_TRAINER = "The trainer could not be started. Is it installed?"
 PROMPT = "$ "  # before each command in a log
 DRAWN = 300  # points of a curve; more are thinned out
+USUAL = "as usual"
+COMMAND = re.compile(r"\b(flask|python -m) \w")
 NAME = re.compile(r"[^\W_][\w.-]{0,63}")
 
 
@@ -41,25 +45,31 @@ class Option(NamedTuple):
     name: str
     title: str
     hint: str
-    choices: tuple[str, ...] = ()
+    choices: Mapping[str, str] = MappingProxyType({})  # what the trainer takes, and what the form calls it
 
 
+CHOICES = {
+    "quantisation": {"": USUAL, "nf4": "4 bits (NF4)", "int8": "8 bits (INT8)", "none": "as it is"},
+    "adapter": {"": USUAL, "lora": "LoRA", "rslora": "rsLoRA", "dora": "DoRA", "none": "none"},
+    "schedule": {"": USUAL, **{name: name for name in ("cosine", "linear", "constant", "plateau")}},
+}
 FEW = (
     Option("epochs", "Epochs", "passes over the lines; empty: 3, or 12 for a small base"),
     Option("learning_rate", "Learning rate", "empty: by the width of the base"),
-    Option("quantisation", "Base kept in", "4 bits take the least memory", ("", "nf4", "int8", "none")),
+    Option("quantisation", "Base kept in", "4 bits take the least memory", CHOICES["quantisation"]),
 )
 MORE = (
-    Option("adapter", "Adapter", "none trains all weights", ("", "lora", "rslora", "dora", "none")),
+    Option("adapter", "Adapter", "none trains all weights", CHOICES["adapter"]),
     Option("rank", "Rank", "empty: 16, or 64 for a narrow base"),
     Option("alpha", "Alpha", "empty: twice the rank"),
     Option("dropout", "Dropout", "share from 0 to below 1"),
     Option("batch_size", "Lines a step", "empty: 16"),
     Option("max_tokens", "Tokens of a line", "longer lines are left out; empty: 99.5\u00a0% fit"),
-    Option("schedule", "Schedule", "of the learning rate", ("", "cosine", "linear", "constant", "plateau")),
+    Option("schedule", "Schedule", "of the learning rate", CHOICES["schedule"]),
     Option("patience", "Patience", "evaluations without gain; empty: 4"),
     Option("seed", "Seed", "empty: 1"),
 )
+TITLES = {"base": "Base", **{option.name: option.title for option in (*FEW, *MORE)}}
 OPTIONS = ("base", *(option.name for option in (*FEW, *MORE)))
 
 
@@ -106,12 +116,43 @@ def plan(data: Path, options: Mapping[str, str], on_wait: Callable[[], object]) 
     """
     said, complaint = answer(["plan", *words(str(data), options), "--json"], on_wait)
     if not said.strip():
-        raise UserError(last_error(complaint) or "The trainer could not be started. Is it installed?")
+        raise UserError(in_words_of_the_form(last_error(complaint)) or NO_TRAINER)
     made: dict[str, Any] = json.loads(said)
     made["left_out"] = len(made.get("left_out", ()))
     for finding in made["findings"]:
+        finding["words"] = in_words_of_the_form(finding["words"])
         finding["number"], finding["lines"] = len(finding["lines"]), finding["lines"][:10]
+    made["findings"].sort(key=lambda finding: finding["level"] != "stop")
     return made
+
+
+def in_words_of_the_form(said: str) -> str:
+    """Return what the trainer says of its options with the names that the form has for them; commands stay as they are.
+
+    Of the one that the form leaves out on purpose, it says where there is one.
+    """
+
+    def titled(found: re.Match[str]) -> str:
+        title = TITLES.get(found[1].replace("-", "_"))
+        if COMMAND.search(said[: found.start()].rpartition(": ")[2]):
+            return found[0]
+        return f"“{title}”" if title else f"{found[0]}, in a terminal" if found[1] == "force" else found[0]
+
+    return re.sub(r"(?<!\S)--([a-z]+(?:-[a-z]+)*)", titled, said)
+
+
+def asked_again(record: Mapping[str, Any]) -> dict[str, str]:
+    """Return the options that a run was asked for, as the form takes them; none where its record does not say."""
+    match record:
+        case {"config": {"asked": {"method": "sft", **asked}}}:
+            given = {name: asked[name] for name in OPTIONS if isinstance(asked.get(name), str | int | float)}
+            return {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in given.items()}
+    return {}
+
+
+def spoken(name: str, value: str) -> str:
+    """Return what the form calls a choice of an option."""
+    return CHOICES[name].get(value, value)
 
 
 def find_rate(data: Path, options: Mapping[str, str], folder: Path, on_wait: Callable[[], object]) -> dict[str, Any]:
@@ -119,7 +160,7 @@ def find_rate(data: Path, options: Mapping[str, str], folder: Path, on_wait: Cal
     others = {name: value for name, value in options.items() if name != "learning_rate"}
     _, complaint = answer(["find-lr", *words(str(data), others, str(folder))], on_wait)
     if not (folder / RATES).is_file():
-        raise UserError(last_error(complaint) or "The trainer could not be started. Is it installed?")
+        raise UserError(in_words_of_the_form(last_error(complaint)) or NO_TRAINER)
     return runs.read_json(folder / RATES)
 
 
@@ -246,7 +287,7 @@ def last_words(folder: Path) -> str:
     if note and not note.get("is_over"):
         return "Nothing comes from its machine any more, which may be off or cut off. If it trains, the rest comes."
     if record:
-        return "Its process ended before its time, as where it was killed or memory ran out."
+        return "Its process ended too soon: it was killed, or memory ran out."
     return "Its process ended before it began to train. Its log may say why."
 
 
@@ -270,6 +311,7 @@ class Live:
     answers: tuple[int, list[dict[str, Any]]] | None  # the step, and what was answered after it
     log: str
     is_elsewhere: bool  # on another machine, which reports it
+    has_checkpoint: bool  # to go on from
     last: dict[str, Any] = field(default_factory=dict)
 
 
@@ -283,9 +325,10 @@ def live(folder: Path) -> Live:
     elif state == "running":
         state = "interrupted"
     metrics = metrics_of(folder)
-    error = "" if state in ("running", "done") else last_words(folder)
+    error = "" if state in ("running", "done") else in_words_of_the_form(last_words(folder))
+    has_checkpoint = any((folder / "checkpoints").glob("*/"))
     return Live(folder, state, error, now(folder).steps, thinned(metrics), answers_of(folder), log_end(folder),
-                reports.is_reported(folder), metrics[-1] if metrics else {})  # fmt: skip
+                reports.is_reported(folder), has_checkpoint, metrics[-1] if metrics else {})  # fmt: skip
 
 
 def folder_of(key: str, places: list[Path]) -> Path | None:

@@ -10,7 +10,7 @@ const said = Object.assign(document.createElement("p"), { className: "unseen", a
 /** Put new numbers into their places; nothing else moves, and the focus stays where it is. */
 function renew(fresh) {
   const old = [...card().querySelectorAll("[data-live]")];
-  [...fresh.querySelectorAll("[data-live]")].forEach((part, i) => old[i].replaceWith(document.adoptNode(part)));
+  [...fresh.querySelectorAll("[data-live]")].forEach((part, i) => old[i]?.replaceWith(document.adoptNode(part)));
 }
 
 async function follow() {

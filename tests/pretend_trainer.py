@@ -57,6 +57,7 @@ def main() -> int:
         }
         (folder / "progress" / f"samples-{step:06d}.jsonl").write_text(json.dumps(said) + "\n")
         if stopped:
+            (folder / "checkpoints" / f"step-{step:06d}").mkdir(parents=True)
             write(file, record | {"state": "stopped"})
             return 143
     write(file, record | {"state": "done"})

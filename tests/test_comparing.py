@@ -68,6 +68,12 @@ def test_settings_that_differ_are_named_and_no_others(client, bring):
     assert "Epochs 3 5" in seen and "Seed" not in seen and "Output" not in seen
 
 
+def test_paths_are_named_by_their_ends_where_that_tells_them_apart():
+    some = ["/home/ada/exports/version-1", "/home/ada/exports/version-2"]
+    assert comparing.ends(some) == ["exports/version-1", "exports/version-2"]
+    assert comparing.ends(["/a/exports/x", "/b/exports/x"]) == ["/a/exports/x", "/b/exports/x"]
+
+
 def test_a_change_of_perplexity_on_the_same_rows_is_told_from_chance(session, bring):
     some = [bring("kestrel", loss=2.0), bring("wren", loss=1.9), bring("heron", loss=2.0)]
     first, better, same = comparing.compare(session, [run.id for run in some]).measures[0].numbers

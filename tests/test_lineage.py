@@ -84,6 +84,17 @@ def test_a_run_tells_what_the_changes_before_it_did_to_the_same_test_rows(sessio
     assert lineage.since(session, tuesday[0]) is None
 
 
+def test_a_measure_whose_ranges_overlap_is_no_better_and_no_worse(client, session, tuesday, home):
+    """The page of a run called it better or worse where the page of both said that it may be chance."""
+    for run in tuesday:
+        evaluation = json.loads((home / "runs" / run.name / "evaluation.json").read_text())
+        told = evaluation | {"intervals": {"tuned": {"rougeL": [0.38, 0.46]}}}
+        (home / "runs" / run.name / "evaluation.json").write_text(json.dumps(told))
+        runs.import_run(session, home / "runs" / run.name)
+    assert lineage.since(session, tuesday[1]).measures[0][-1] is None
+    assert "may be chance</span> -4.0" in client.get(f"/runs/{tuesday[1].id}").text
+
+
 def test_any_two_runs_can_be_laid_side_by_side(client, session, tuesday, home):
     first, second = tuesday
     again = bring(session, home, "friday", 1, lambda question: 3.0, 0.30)

@@ -79,6 +79,16 @@ def test_home_names_the_one_next_step(client: FlaskClient, make_pair: MakePair):
     assert page.count("station next") == 1 and page.count("button primary") == 1
 
 
+def test_home_leads_to_answers_of_a_run_that_has_some(client: FlaskClient, run_folder: Path):
+    """While a run was at work or after it failed, home asked to read its answers, of which there were none."""
+    record = run_folder / "run.json"
+    client.post("/runs/import", data={"folder": run_folder})
+    late = {"id": "k2", "name": "wren", "state": "failed", "started": "2999-01-01T00:00:00Z"}
+    record.write_text(json.dumps(json.loads(record.read_text()) | late))
+    client.post("/runs/import", data={"folder": run_folder})
+    assert re.search(r'5. Read.*Run kestrel.*href="/runs/1">Read its answers', client.get("/").text, re.DOTALL)
+
+
 def test_stored_script_stays_text_in_every_field(
     client: FlaskClient, make_pair: MakePair, session: Session, run_folder: Path
 ):

@@ -161,7 +161,7 @@ def test_the_page_follows_a_run_on_another_machine_and_says_when_its_trainer_was
     assert "Step 4" in page and 'data-state="running"' in page and "It trains on another machine" in page
     sender.send(is_over=True)  # while run.json still says that it runs
     page = client.get(f"/runs/{number}").text
-    assert "Its process ended before its time" in page and "python -m trainer resume" in page
+    assert "Its process ended too soon" in page and "python -m trainer resume" in page
     assert client.post(f"/training/{number}/resume").status_code == 400
 
 
@@ -253,7 +253,7 @@ def test_a_trainer_that_is_killed_leaves_a_report_that_ends(address, token, fold
         wait_until(lambda: session.rollback() or session.scalar(sa.select(Run.id)))
         trainer.kill()
     number = session.scalars(sa.select(Run.id)).one()
-    wait_until(lambda: "Its process ended before its time" in client.get(f"/runs/{number}").text)
+    wait_until(lambda: "Its process ended too soon" in client.get(f"/runs/{number}").text)
 
 
 def test_the_same_piece_twice_is_taken_once(client, token, home):

@@ -143,6 +143,16 @@ def test_a_change_is_better_only_where_it_is_more_than_chance(session, write_run
     assert measure.intervals["tuned"] == (0.4, 0.6)
 
 
+def test_what_was_measured_on_all_lines_is_told_from_chance_by_their_number(session, write_run):
+    """How often the better answer was preferred was judged by the number of prompts that were answered."""
+    folder = write_run([text.messages("Open?", "At nine.")])
+    told = {"test": {name: {"preferred": share} for name, share in (("base", 0.2), ("tuned", 0.8))}, "n": 64}
+    told |= {"answered": 3, "intervals": {"change": {"preferred": [0.3, 0.9]}}}
+    (folder / "evaluation.json").write_text(json.dumps(told))
+    (measure,) = runs.comparison(runs.import_run(session, folder))
+    assert (measure.better, measure.chance) == ("tuned", "")
+
+
 def test_a_loss_curve_says_in_words_what_it_shows(brought):
     figure = charts.loss_curve(brought.metrics, "Loss of <kestrel>")
     assert "<title>Loss of &lt;kestrel&gt;</title>" in figure

@@ -115,10 +115,19 @@ def test_a_spark_line_says_in_words_what_it_shows():
 def test_a_line_to_look_at_is_edited_rejected_or_trashed_by_one_key(client, told):
     run, _, (pair, *_) = told
     said = client.get(f"/runs/{run.id}").text
-    assert "Lines to look at" in said and "5.0 spreads above lines as long" in said
+    assert "Lines to look at" in said and "5.0 times the usual spread above lines as long" in said
     for key in ("e", "r", "#"):
         assert f'aria-keyshortcuts="{key}"' in said
     assert "lost again 2 times" in client.get(f"/runs/{run.id}?look=forgotten").text
+
+
+def test_a_line_that_was_opened_can_still_be_called_fine(client, told):
+    """Its row came back from the form without that button: the key did nothing from then on."""
+    run, _, (pair, *_) = told
+    asked = {"query_string": {"back": f"/runs/{run.id}"}, "headers": {"X-Fragment": "1"}}
+    assert "This is fine" in client.get(f"/pairs/{pair.id}/row", **asked).text
+    asked["query_string"] = {"back": "/pairs/"}
+    assert "This is fine" not in client.get(f"/pairs/{pair.id}/row", **asked).text
 
 
 def test_the_page_of_a_pair_shows_how_its_loss_fell(client, told):

@@ -1,5 +1,6 @@
 """Training from the pages: its plan first, then followed, stopped, gone on with, and found again after a restart."""
 
+import json
 import os
 import re
 import signal
@@ -15,7 +16,7 @@ from test_accessibility import faults
 from waiting import ended, wait_until
 
 from curator import charts, exports, jobs, training, versions
-from curator.models import Run
+from curator.models import Job, Run, writing
 from curator.search import Selection
 from trainer.config import RunConfig
 
@@ -84,7 +85,7 @@ def test_the_plan_is_shown_before_anything_is_trained(app, client, version, trai
 def test_an_option_that_can_not_be_is_refused_with_the_words_of_the_trainer(app, client, version, trainer):
     number = planned(app, client, version, learning_rate="high")
     page = client.get(f"/jobs/{number}")
-    assert "--learning-rate is 'high', but must be a number, more than 0." in words(page)
+    assert "“Learning rate” is 'high', but must be a number, more than 0." in words(page)
     assert "learning_rate=high" in unescape(page.text), "the way back keeps what was typed"
 
 
@@ -103,6 +104,25 @@ def test_a_learning_rate_is_found_filled_in_and_its_curve_kept_with_the_run(app,
     assert "Suggested: 0.00033" in client.get(f"/runs/{run.id}").text
 
 
+def test_who_follows_a_job_goes_on_where_it_ended_between_two_questions(page, app, client, version, trainer):
+    """The page stayed at the address of the job, and showed the plan there: its reload led elsewhere."""
+    number = planned(app, client, version)
+
+    def answer(route):
+        """Let the job begin when the script asks for its card, and end when it then asks for the page."""
+        is_card, is_page = "x-fragment" in route.request.headers, route.request.resource_type == "document"
+        with jobs.opened(app) as journal, writing(journal):
+            journal.get(Job, number).state = "waiting" if is_page and not states else "running" if is_card else "done"
+            states.append(journal.get(Job, number).state)
+        route.continue_()
+
+    states: list[str] = []
+    page.route(f"**/jobs/{number}", answer)
+    page.goto(f"/jobs/{number}")
+    expect(page).to_have_url(re.compile(f"/training/plan/{number}$"))
+    assert states[:3] == ["waiting", "running", "done"]
+
+
 def test_rates_that_no_job_found_are_refused(app, client, version, trainer):
     number = planned(app, client, version)
     form = {"data": version.id, "base": "builtin", "name": "wren", "rates": number}
@@ -112,6 +132,7 @@ def test_rates_that_no_job_found_are_refused(app, client, version, trainer):
 def test_the_curve_of_rates_marks_the_suggested_one_and_the_one_that_was_used():
     found = {"rates": [1e-5, 1e-4, 1e-3], "smoothed": [3.0, 2.0, 4.0], "suggestion": 3.3e-5}
     svg = charts.rate_curve(found, 1e-4, "Loss by learning rate")
+    assert svg.count("<svg") == svg.count(">0.0001<") == 2  # wide and narrow, each with whole powers of ten
     assert "suggested 3.3e-05" in svg and "trained with 0.0001" in svg and 'role="img"' in svg
     assert "trained with" not in charts.rate_curve(found, 3.3e-5, "Loss by learning rate")
     assert charts.rate_curve({"rates": ["<b>"], "smoothed": None, "suggestion": 0}, None, "") == ""
@@ -168,9 +189,10 @@ def test_a_run_whose_process_was_killed_is_said_so_and_goes_on(app, client, vers
     place = run_page(client, number)
     training.send(home / "runs" / "kestrel", signal.SIGKILL)
     job = ended(app, number)
-    assert job.state == "failed" and "Its process ended before its time" in job.error
+    assert job.state == "failed" and "Its process ended too soon" in job.error
     page = words(client.get(place))
-    assert "interrupted" in page and "Its process ended before its time" in page
+    assert "interrupted" in page and "Its process ended too soon" in page
+    assert "interrupted" in words(client.get("/runs/")), "the list said that it is running"
     client.post(f"/jobs/{number}/again")
     job = ended(app, number)
     assert job.state == "done"
@@ -191,7 +213,9 @@ def test_a_second_run_waits_for_the_first_and_other_work_does_not(app, client, v
 
 def test_a_name_that_is_taken_or_none_is_refused(client, version, trainer, run_folder):
     form = {"data": version.id, "base": "builtin"}
-    assert "There is a run kestrel already." in words(client.post("/training/plan", data=form | {"name": "kestrel"}))
+    refused = client.post("/training/plan", data=form | {"name": "kestrel", "epochs": "2.5"})
+    assert "There is a run kestrel already." in words(refused)
+    assert 'name="epochs" value="2.5"' in refused.text, "what was typed is kept"
     assert client.post("/training/plan", data=form | {"name": "../x"}).status_code == 400
 
 
@@ -211,7 +235,7 @@ def test_a_run_is_followed_and_stopped_in_the_browser_by_keys_alone(app, version
     place = run_page(client, started(app, client, version, epochs="30"))
     page.goto(place)
     live = page.locator(".live")
-    expect(live.locator("svg")).to_be_visible()
+    expect(live.get_by_role("img")).to_be_visible()
     step = re.search(r"Step (\d+) of 300", live.inner_text())
     expect(live).not_to_contain_text(f"{step[0]}" if step else "Reading")
     assert every_fault(page) == []
@@ -221,8 +245,40 @@ def test_a_run_is_followed_and_stopped_in_the_browser_by_keys_alone(app, version
     expect(live.locator("pre")).to_be_visible()  # news leave open what was opened
     live.get_by_role("button", name="Stop, and keep what is learnt").focus()
     page.keyboard.press("Enter")
-    expect(live.get_by_role("button", name="Go on from the last checkpoint")).to_be_visible()
+    go_on = live.get_by_role("button", name="Go on from the last checkpoint")
+    expect(go_on).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(go_on).to_be_focused()
     assert every_fault(page) == []
+
+
+def test_a_run_can_be_asked_for_again_with_other_options(client, session, run_folder):
+    asked = {"method": "sft", "base": "models/tiny", "epochs": 2.0, "learning_rate": None, "seed": 7, "force": True}
+    record = json.loads((run_folder / "run.json").read_text()) | {"config": {"asked": asked}, "state": "failed"}
+    manifest = {"fingerprint": versions.get(session, 1).fingerprint}
+    (run_folder / "run.json").write_text(json.dumps(record | {"data": {"manifest": manifest}}))
+    client.post("/runs/import", data={"folder": run_folder})
+    page = client.get("/runs/1").text
+    assert "Begin again" in page, "it has no checkpoint to go on from"
+    href = unescape(re.search(r'href="([^"]*)">Train again', page)[1])
+    form = client.get(href).text
+    assert 'value="models/tiny"' in form and 'name="epochs" value="2"' in form and 'name="seed" value="7"' in form
+
+
+def test_a_curve_is_drawn_anew_where_its_labels_would_be_too_small_to_read(page, client, run_folder):
+    client.post("/runs/import", data={"folder": run_folder})
+    for width in (360, 1024):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.goto("/runs/1")
+        label = page.get_by_role("img", name="Loss of run kestrel").locator("text").first
+        assert label.evaluate("text => text.getBoundingClientRect().height") > 11
+
+
+def test_what_the_trainer_says_of_its_options_is_said_in_the_names_of_the_form():
+    said = training.in_words_of_the_form("Take --max-tokens 512, name--x, or insist on it with: --force")
+    assert said == "Take “Tokens of a line” 512, name--x, or insist on it with: --force, in a terminal"
+    for command in ("flask export --seed 2 -o x", "python -m trainer plan x --base y --force"):
+        assert training.in_words_of_the_form(f"Do it with: {command}") == f"Do it with: {command}"
 
 
 def every_fault(page):

@@ -231,7 +231,8 @@ def plan_training(
         data = str(training.export(session, int(data), Path(home)))
     on_progress(0, None, "Asking the trainer")
     plan = training.plan(Path(data), options, lambda: on_progress(0, None, "Asking the trainer"))
-    return {"told": f"{plan['verdict'][0].upper()}{plan['verdict'][1:]}.", "plan": plan, "folder": data}
+    told = f"{plan['verdict'][0].upper()}{plan['verdict'][1:]}." if plan["runs"] else "It can't be run like this."
+    return {"told": told, "plan": plan, "folder": data}
 
 
 def find_rate(

@@ -123,13 +123,13 @@ def train() -> Station:
 
 
 def read() -> Station:
-    """Say what the newest run gained over its base."""
-    newest = next(iter(runs.all(door.session())), None)
+    """Say what the newest run that came to its end gained over its base."""
+    newest = next((run for run in runs.all(door.session()) if run.state == "done"), None)
     if newest is None:
         more = "Base and tuned answer the same questions, side by side."
         return Station("import", "Read", "Nothing to read yet", more, "To the runs", url_for("runs.index"), False)
     gained = next((measure for measure in runs.comparison(newest) if measure.name == "perplexity"), None)
-    more = f"Perplexity {gained.base:.1f} → {gained.tuned:.1f}" if gained else newest.state
+    more = f"Perplexity {gained.base:,.1f} → {gained.tuned:,.1f}" if gained else "Not measured on a test split."
     href = url_for("runs.show", run_id=newest.id)
     return Station("read", "Read", f"Run {newest.name}", more, "Read its answers", href, False)
 

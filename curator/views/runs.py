@@ -21,7 +21,7 @@ def index() -> str:
     """Show the runs, the newest first, and the run folders that wait to be brought in."""
     return render_template(
         "runs/index.html",
-        runs=[(run, gained(run)) for run in runs.all(door.session())],
+        runs=[(run, state_of(run), gained(run)) for run in runs.all(door.session())],
         waiting=runs.waiting(door.session(), door.run_folders()),
         newest=next(iter(versions.all(door.session())), None),
     )
@@ -77,6 +77,9 @@ def show(run_id: int) -> Response | str:
     return render_template(
         "runs/show.html",
         run=run,
+        again=training.asked_again(run.record) if run.version_id else None,
+        method=runs.options(run).get("method"),
+        trained_on=runs.trained_on(run),
         curve=charts.loss_curve(run.metrics, f"Loss of run {run.name}") if run.metrics else None,
         rewards=charts.reward_curve(run.metrics, f"Rewards of run {run.name}"),
         rates=charts.rate_curve(run.rates, runs.learning_rate(run), f"Loss by learning rate, before run {run.name}"),
@@ -118,6 +121,12 @@ def near(sample_id: int) -> str:
     sample = reviews.get(door.session(), sample_id)
     found = lineage.nearest_rows(door.session(), sample)
     return render_template("runs/near.html", sample=sample, run=sample.run, near=found)
+
+
+def state_of(run: Run) -> str:
+    """Return how a run stands: one that was at work when it was brought in may have ended since without a word."""
+    folder = training.folder_of(run.key, door.run_folders()) if run.state == "running" else None
+    return "interrupted" if folder and not training.is_at_work(folder) else run.state
 
 
 def gained(run: Run) -> runs.Measure | None:

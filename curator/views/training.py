@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,11 @@ bp = Blueprint("training", __name__, url_prefix="/training")
 @bp.get("/")
 def new() -> str:
     """Ask what to train on, which base, and how; where a learning rate was looked for, show how it was found."""
+    return form_of(request.args)
+
+
+def form_of(given: Mapping[str, str], refused: str = "") -> str:
+    """Show the form with what was given, and why it was refused."""
     base = current_app.config["CURATOR_BASE"]
     found = rates_of(door.integer("rates"))
     return render_template(
@@ -29,28 +35,35 @@ def new() -> str:
         bases=tokens.bases(door.session(), base),
         few=training.FEW,
         more=training.MORE,
-        values={"base": base, "name": training.free_name(door.home()), **request.args.to_dict()},
-        is_more=any(request.args.get(option.name) for option in training.MORE),
+        values={"base": base, "name": training.free_name(door.home()), **given},
+        is_more=any(given.get(option.name) for option in training.MORE),
+        refused=refused,
         found=found,
         curve=charts.rate_curve(found, None, "Loss by learning rate") if found else None,
     )
 
 
 @bp.post("/plan")
-def ask() -> Response:
+def ask() -> Response | tuple[str, int]:
     """Let the trainer say what the run would do, before anything is trained."""
-    asked = asked_for()
+    try:
+        asked = asked_for()
+    except UserError as error:
+        return form_of(request.form, str(error)), 400
     rates = door.integer("rates")
     rates_of(rates)
     return follow_job(
-        jobs.start(current_app, "plan training", door.who(), f"Plan run {asked['name']}", **asked, rates=rates)
+        jobs.start(current_app, "plan training", door.who(), f"Plan {asked['name']}", **asked, rates=rates)
     )
 
 
 @bp.post("/rate")
-def find_rate() -> Response:
+def find_rate() -> Response | tuple[str, int]:
     """Let the trainer look for a learning rate, and go on with the form."""
-    asked = asked_for()
+    try:
+        asked = asked_for()
+    except UserError as error:
+        return form_of(request.form, str(error)), 400
     return follow_job(
         jobs.start(current_app, "find rate", door.who(), f"Find a learning rate for {asked['name']}", **asked)
     )
@@ -96,6 +109,7 @@ def plan(job_id: int) -> Response | str:
         job=job,
         plan=job.result["plan"],
         name=job.arguments["name"],
+        spoken=training.spoken,
         shell=door.command("python", "-m", "trainer", "run", *words),
         ahead=jobs.unended(current_app, "train"),
     )
