@@ -25,6 +25,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         "num_key_value_heads": 2, "intermediate_size": 768,
     },
 }  # fmt: skip
+BUILT_IN = "builtin"
 QLORA, LORA = ["--quantisation", "nf4"], ["--quantisation", "none"]
 ALL_WEIGHTS = ["--quantisation", "none", "--adapter", "none", "--precision", "fp32"]
 # Name, base, words of the longest line, options.
@@ -34,6 +35,9 @@ RUNS: list[tuple[str, str, int, list[str]]] = [
     ("QLoRA, 4 lines of 200 to 600 tokens a step", "135 M", 600, [*QLORA, "--batch-size", "4"]),
     ("LoRA, 16 lines of 40 to 120 tokens a step", "135 M", 120, LORA),
     ("LoRA, 4 lines of 200 to 600 tokens a step", "135 M", 600, [*LORA, "--batch-size", "4"]),
+    ("QLoRA, 8 lines of 100 to 300 tokens a step", "135 M", 300, [*QLORA, "--batch-size", "8"]),
+    ("LoRA, 8 lines of 100 to 300 tokens a step", "135 M", 300, [*LORA, "--batch-size", "8"]),
+    ("QLoRA, 16 lines of 40 to 120 tokens a step, 12 epochs", BUILT_IN, 120, [*QLORA, "--epochs", "12"]),
 ]
 LINES = 64
 
@@ -43,7 +47,9 @@ def write_base(folder: Path, shape: dict[str, Any]) -> None:
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     words = {word: place for place, word in enumerate(["<pad>", "<eos>", "<unk>", *(f"w{n}" for n in range(1000))])}
     known = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     known.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -74,7 +80,9 @@ def main() -> None:
         folder = Path(name)
         for title, shape, longest, options in RUNS[: given.only]:
             base, lines, out = folder / shape.replace(" ", ""), folder / f"{longest}.jsonl", folder / "run"
-            if not base.exists():
+            if shape == BUILT_IN:
+                base = Path(BUILT_IN)
+            elif not base.exists():
                 write_base(base, SHAPES[shape])
             write_lines(lines, longest)
             command = [sys.executable, "-W", "ignore", "-m", "trainer", "run", str(lines), "--base", str(base)]

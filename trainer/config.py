@@ -55,6 +55,8 @@ class RunConfig:
 
     data: str | None = option(None, "a .jsonl file or an exported folder; unset: the newest under exports/")
     base: str = option("builtin", "a folder, a Hugging Face name, or builtin: the teaching model made here")
+    output: str | None = option(None, "the run's folder, not there yet; unset: the next free name under runs/")
+    unverified: bool = option(False, "train on an export that was changed since it was written; the record says so")
     method: str = option(
         "sft",
         "what is learnt from: sft (answers), dpo (chosen and rejected answers) or kto (answers that are good or not)",
@@ -63,59 +65,37 @@ class RunConfig:
     beta: float = option(
         0.1, "of dpo and kto: how closely the tuned model stays by the base; higher is closer", above(0)
     )
-    force: bool = option(False, "train with a learning rate that is known to diverge; the record says so")
-    unverified: bool = option(False, "train on an export that was changed since it was written; the record says so")
-    output: str | None = option(None, "the run's folder, not there yet; unset: the next free name under runs/")
-    epochs: float | None = option(
-        None, "passes over the training lines; unset: 3, or 12 for a base below 100 M weights", above(0)
+    max_tokens: int | None = option(
+        None,
+        "of a whole line; longer ones are named and left out, never cut; unset: 99.5 % of the lines fit",
+        at_least(8),
     )
-    learning_rate: float | None = option(
-        None, "peak, per optimizer step; unset: by the width of the base, 2.9e-4 at 4096", above(0)
-    )
-    rank: int | None = option(None, "of each adapter matrix; unset: 16, or 64 for a base below 512 wide", at_least(1))
-    alpha: int | None = option(
-        None, "strength of the adapter, which is scaled by alpha / rank; unset: 2 x rank", at_least(1)
-    )
+    validation: float = option(0.1, "share of lines held out to watch; ignored where exported", SHARE)
+    test: float = option(0.1, "share of lines held out for the final measure; ignored where exported", SHARE)
     adapter: str = option(
         "lora",
         "what is trained on each linear layer: lora, rslora (scaled by alpha / sqrt(rank)), dora (slower), or none: "
         "all weights of the base, for 16 bytes each",
         one_of("lora", "rslora", "dora", "none"),
     )
-    dropout: float = option(0.0, "share of adapter inputs dropped while training", PROBABILITY)
-    batch_size: int = option(16, "lines per optimizer step; below 32 suits adapters best", at_least(1))
-    max_tokens: int | None = option(
-        None,
-        "of a whole line; longer ones are named and left out, never cut; unset: 99.5 % of the lines fit",
-        at_least(8),
+    rank: int | None = option(None, "of each adapter matrix; unset: 16, or 64 for a base below 512 wide", at_least(1))
+    alpha: int | None = option(
+        None, "strength of the adapter, which is scaled by alpha / rank; unset: 2 x rank", at_least(1)
     )
+    dropout: float = option(0.0, "share of adapter inputs dropped while training", PROBABILITY)
     quantisation: str = option(
         "nf4",
         "of the frozen base: nf4 (4 bit, with double quantisation), int8 or none",
         one_of("nf4", "int8", "none"),
     )
-    precision: str = option(
-        "auto", "of the arithmetic: bf16, fp32, or auto: bf16 where it is fast", one_of("auto", "bf16", "fp32")
+    epochs: float | None = option(
+        None, "passes over the training lines; unset: 3, or 12 for a base below 100 M weights", above(0)
     )
-    packing: str = option(
-        "auto",
-        "of several lines into one row, where the base keeps them apart exactly: auto, or off: a row each, padded",
-        one_of("auto", "off"),
+    batch_size: int = option(16, "lines per optimizer step; below 32 suits adapters best", at_least(1))
+    learning_rate: float | None = option(
+        None, "peak, per optimizer step; unset: by the width of the base, 2.9e-4 at 4096", above(0)
     )
-    tokens_at_once: int | None = option(
-        None,
-        "of one forward pass: a step is worked through in parts of so many, which changes its memory and nothing "
-        "else; unset: what fits",
-        at_least(8),
-    )
-    seed: int = option(1, "the same seed on the same machine gives the same numbers", at_least(0))
-    validation: float = option(0.1, "share of lines held out to watch; ignored where exported", SHARE)
-    test: float = option(0.1, "share of lines held out for the final measure; ignored where exported", SHARE)
-    samples: int = option(64, "test prompts answered by base and tuned, at most", at_least(0))
-    max_new_tokens: int | None = option(
-        None, "of one answer; unset: half more than the longest answer of the data", at_least(1)
-    )
-    temperature: float = option(0.0, "of sampling; 0 takes the likeliest token each time", at_least(0))
+    force: bool = option(False, "train with a learning rate that is known to diverge; the record says so")
     warmup: float = option(0.05, "share of the steps in which the learning rate rises", PROBABILITY)
     schedule: str = option(
         "cosine",
@@ -134,8 +114,30 @@ class RunConfig:
         "to the end and keep the last, as with fewer than 20 validation lines",
         at_least(0),
     )
-    progress_prompts: int = option(4, "validation prompts answered at each evaluation, to read along", at_least(0))
+    seed: int = option(1, "the same seed on the same machine gives the same numbers", at_least(0))
     keep_checkpoints: bool = option(False, "keep checkpoints/ when the run is done")
+    precision: str = option(
+        "auto", "of the arithmetic: bf16, fp32, or auto: bf16 where it is fast", one_of("auto", "bf16", "fp32")
+    )
+    packing: str = option(
+        "auto",
+        "of several lines into one row, where the base keeps them apart exactly: auto, or off: a row each, padded",
+        one_of("auto", "off"),
+    )
+    tokens_at_once: int | None = option(
+        None,
+        "of one forward pass: a step is worked through in parts of so many, which changes its memory and nothing "
+        "else; unset: what fits",
+        at_least(8),
+    )
+    threads: int | None = option(None, "CPU threads; unset: the cores this process may use", at_least(1))
+
+    samples: int = option(64, "test prompts answered by base and tuned, at most", at_least(0))
+    max_new_tokens: int | None = option(
+        None, "of one answer; unset: half more than the longest answer of the data", at_least(1)
+    )
+    temperature: float = option(0.0, "of sampling; 0 takes the likeliest token each time", at_least(0))
+    progress_prompts: int = option(4, "validation prompts answered at each evaluation, to read along", at_least(0))
     tracker: str = option(
         "none",
         "that is told of each step too: tensorboard, mlflow, wandb, trackio or none",
@@ -144,7 +146,6 @@ class RunConfig:
     report_to: str | None = option(
         None, "address of a Curator that is sent the run as it grows, such as http://127.0.0.1:5000; see --token"
     )
-    threads: int | None = option(None, "CPU threads; unset: the cores this process may use", at_least(1))
 
 
 @dataclass(frozen=True)

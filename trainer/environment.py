@@ -12,6 +12,10 @@ import warnings
 SETTINGS = {
     # Threads that wait by spinning take turns with the web app's: up to 34 times slower where cores are shared.
     "OMP_WAIT_POLICY": "PASSIVE",
+    # PyTorch on a CPU keeps what it has compiled for 1,024 shapes, and every step brings new ones: 500 MiB of them for
+    # a base of 5 M weights. Those of one step suffice.
+    "LRU_CACHE_CAPACITY": "64",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",

@@ -12,9 +12,10 @@ NF4_BITS = 4.127  # a weight, its share of the scales and of the scales' scales 
 ADAM = 4 + 4 + 8  # bytes a trained weight: itself, its gradient and Adam's two means, all in float32
 CAST = 2  # bytes a weight in float32 that is computed with in bfloat16
 FIXED = {"cpu": 0.6e9, "cuda": 0.6e9}  # the libraries, or CUDA's context, and workspaces
+COMPILED = {"cpu": 0.15e9, "cuda": 0.0}  # what oneDNN has compiled for the shapes of a step, in bfloat16 alone
 # What comes and goes within a step lies in the heap of a CPU with room between: measured with glibc, which gives none
-# of it back (see trainer/environment.py). Weights that are unpacked layer by layer lie between the rest.
-SPREAD, SPREAD_UNPACKED = {"cpu": 1.7, "cuda": 1.0}, {"cpu": 2.05, "cuda": 1.0}
+# of it back (see trainer/environment.py).
+SPREAD = {"cpu": 1.65, "cuda": 1.0}
 NORMS = 8  # bytes that a layer keeps of each token in float32, times the width; as much again where norms are trained
 # Bytes that each layer keeps of each token, times the width, where the rest is computed again; and those of one layer.
 KEPT_CHECKPOINTED, COMPUTED_AGAIN = 2, 34
@@ -81,11 +82,11 @@ def estimate(
         kept = (KEPT_CHECKPOINTED * base.layers + COMPUTED_AGAIN) * size / 2 * base.hidden_size
     else:
         kept = base.layers * (size * base.kept_width + NORMS * base.hidden_size * (2 if rank is None else 1))
-    spread = (SPREAD if quantisation == "none" else SPREAD_UNPACKED)[device]
-    kept *= spread
-    logits = float(spread * LOGITS * size * base.vocabulary * trained_tokens)
+    kept *= SPREAD[device]
+    logits = float(SPREAD[device] * LOGITS * size * base.vocabulary * trained_tokens)
     answering = float(size * base.layers * base.cache_width * answered_tokens)
-    return Memory(weights, trained, kept * tokens, logits, FIXED[device], answering, checkpointed)
+    fixed = FIXED[device] + (COMPILED[device] if dtype == "bfloat16" else 0)
+    return Memory(weights, trained, kept * tokens, logits, fixed, answering, checkpointed)
 
 
 def choose_part(

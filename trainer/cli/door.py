@@ -32,17 +32,35 @@ def add_command(
     return parser
 
 
+# The first option of each group, as they follow each other in RunConfig.
+GROUPS = {
+    "base": "from where, to where",
+    "method": "what is learnt",
+    "adapter": "what is trained",
+    "epochs": "the steps",
+    "precision": "on this machine",
+    "samples": "what is measured and told",
+}
+METAVARS = {"int": "N", "float": "X", "base": "BASE", "output": "FOLDER", "report_to": "URL"}
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Let a command take the options of a run, and the file to read them from."""
+    parser.usage = "%(prog)s [OPTION ...] [DATA]"
     parser.add_argument("data", nargs="?", metavar="DATA", help=help_of("data"))
-    parser.add_argument("--config", metavar="FILE", type=Path, help=f"read options from here, not from {CONFIG_FILE}")
+    group: Any = parser
     for each in fields(RunConfig)[1:]:
+        if each.name in GROUPS:
+            group = parser.add_argument_group(GROUPS[each.name])
         flags = (["-o"] if each.name == "output" else []) + [f"--{each.name.replace('_', '-')}"]
-        if option_type(each.name) is bool:
-            parser.add_argument(*flags, dest=each.name, action="store_true", default=argparse.SUPPRESS,
-                                help=help_of(each.name))  # fmt: skip
+        kind = option_type(each.name)
+        if kind is bool:
+            group.add_argument(*flags, dest=each.name, action="store_true", default=argparse.SUPPRESS,
+                               help=help_of(each.name))  # fmt: skip
         else:
-            parser.add_argument(*flags, dest=each.name, metavar=each.name.upper(), help=help_of(each.name))
+            metavar = METAVARS.get(each.name, METAVARS.get(kind.__name__, "NAME"))
+            group.add_argument(*flags, dest=each.name, metavar=metavar, help=help_of(each.name))
+    parser.add_argument("--config", metavar="FILE", type=Path, help=f"read options from here, not from {CONFIG_FILE}")
 
 
 def temperature(text: str) -> float:
@@ -70,5 +88,5 @@ def whole_number(text: str) -> int:
 
 def help_of(name: str) -> str:
     option = next(each for each in fields(RunConfig) if each.name == name)
-    default = "" if option.default is None else f" (default: {option.default})"
+    default = "" if option.default in (None, False) else f" (default: {option.default})"
     return f"{option.metadata['reason']}{default}".replace("%", "%%")
