@@ -83,8 +83,7 @@ def chat(arguments: dict[str, Any]) -> None:
     prepare_environment()
     from trainer.chat import open_chat, talk
 
-    seed = arguments.pop("seed")
-    talk(open_chat(arguments.pop("folder"), **arguments), seed)
+    talk(open_chat(arguments.pop("folder"), **arguments))
 
 
 def serve(arguments: dict[str, Any]) -> None:
