@@ -377,6 +377,12 @@ def test_a_name_that_the_hub_does_not_take_is_refused_before_the_merge(target, r
     assert hub == [] and not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(("options", "needed"), [(["--public"], "--push"), (["--llama-cpp", "."], "--gguf")])
+def test_an_option_that_would_do_nothing_is_refused(options, needed, run, tmp_path, capsys):
+    assert main(["merge", str(run), "-o", str(tmp_path / "out"), *options]) == 1
+    assert needed in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 def test_a_hub_that_cannot_be_reached_leaves_the_model_and_says_how_to_put_it_there(
     run, tmp_path, hub, capsys, monkeypatch
 ):
