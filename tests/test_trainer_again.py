@@ -1,6 +1,8 @@
 """A run that is done, asked again: measured beside the one before it, and sampled with other decoding."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 from trainer_fixtures import SUMS, sums, tiny_base  # noqa: F401
@@ -68,6 +70,20 @@ def test_the_same_prompt_gets_the_same_answer_whatever_is_asked_beside_it(two_ru
     among = sampled(capsys, run, "--preset", "creative", "--prompts", tmp_path / "many.txt")
     assert alone["decoding"]["top_k"] == 30
     assert alone["text"] in [line["text"] for line in among if line["messages"] == alone["messages"]]
+
+
+def test_settings_that_come_with_a_base_change_no_answer(two_runs, tiny_base, sums, tmp_path, capsys):  # noqa: F811
+    # Some bases ship a repetition penalty: greedy was not the likeliest token, and no sweep could turn it off.
+    base = Path(shutil.copytree(tiny_base, tmp_path / "base"))
+    settings = json.loads((base / "generation_config.json").read_text())
+    shipped = {"do_sample": True, "temperature": 0.7, "top_k": 20, "repetition_penalty": 5.0}
+    (base / "generation_config.json").write_text(json.dumps(settings | shipped))
+    run = Path(shutil.copytree(two_runs[1], tmp_path / "run"))
+    facts = json.loads((run / "run.json").read_text())
+    facts["config"]["resolved"]["base"] = str(base)
+    (run / "run.json").write_text(json.dumps(facts))
+    texts = [[line["text"] for line in sampled(capsys, folder)] for folder in (two_runs[1], run)]
+    assert texts[0] == texts[1]
 
 
 def test_chance_draws_tokens_as_often_as_they_are_likely():

@@ -54,6 +54,11 @@ def test_the_oldest_turns_are_forgotten_where_the_base_cannot_read_all(run, said
     assert "One?" in said[0] and "One?" not in said[-1] and "Four?" in said[-1]
 
 
+def test_a_question_too_long_leaves_the_conversation_as_it_was(run, said, monkeypatch):  # noqa: F811
+    assert talk(monkeypatch, run, "One?\n" + "why " * 200 + "\nTwo?\n", "--max-new-tokens", "4") == 0
+    assert "One?" in said[-1] and "Two?" in said[-1]
+
+
 def test_a_question_longer_than_the_base_reads_is_told_and_the_chat_goes_on(run, said, monkeypatch, capsys):  # noqa: F811
     assert talk(monkeypatch, run, "why " * 200 + "\n/what\nTwo?\n") == 0
     err = capsys.readouterr().err

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from trainer import UserError
+from trainer.__main__ import main
 from trainer.cli import make_parser
 from trainer.config import RunConfig, fill_in, make_config
 
@@ -86,8 +87,27 @@ def test_help_names_every_option_within_half_a_second_and_without_torch():
 def test_an_unknown_command_is_one_line_and_exit_code_1():
     done = subprocess.run([sys.executable, "-m", "trainer", "fly"], capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.startswith("Error: Argument COMMAND: invalid choice: 'fly'")
-    assert done.stderr.count("\n") == 1
+    assert done.stderr == "Error: No such command: fly. See: python -m trainer --help\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        (["rum"], "No such command: rum. Did you mean run? See: python -m trainer --help"),
+        (
+            ["run", "--lerning-rate=3"],
+            "No such option: --lerning-rate=3. Did you mean --learning-rate? See: python -m trainer run --help",
+        ),
+        (["chat", "runs/wren", "now"], "Unrecognized arguments: now. See: python -m trainer chat --help"),
+        (
+            ["serve", "x", "--port", "0"],
+            "Argument --port: must be a whole number from 1 to 65535, and is '0'. See: python -m trainer serve --help",
+        ),
+    ],
+)
+def test_a_slip_of_the_keys_is_told_with_what_was_meant(typed, sentence, capsys):
+    assert main(typed) == 1
+    assert capsys.readouterr().err == f"Error: {sentence}\n"
 
 
 def test_an_option_that_is_on_or_off_is_a_flag_and_a_truth_value_of_the_file(tmp_path):

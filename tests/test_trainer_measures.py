@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import sacrebleu
+from rouge_score.rouge_scorer import RougeScorer
 
 from trainer import measures
 
@@ -31,6 +32,45 @@ def test_bleu_and_chrf_are_those_of_sacrebleu():
     assert found["chrf"] == pytest.approx(sacrebleu.corpus_chrf(SAID, [WANTED]).score)
 
 
+def test_rouge_is_that_of_rouge_score_where_words_are_of_its_alphabet():
+    said, wanted = "It's 5 o'clock, we open (Mon-Fri).", "We open at 5 o'clock."
+    theirs = RougeScorer(["rouge1", "rouge2", "rougeL"]).score(wanted, said)
+    found = measures.values(facts_of([said], [wanted]))
+    assert {name: found[name] for name in theirs} == {name: each.fmeasure for name, each in theirs.items()}
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        "पुस्तकालय सुबह नौ बजे खुलता है।",
+        "图书馆早上九点开门。",
+        "図書館は朝九時に開きます。",
+        "ห้องสมุดเปิดเวลาเก้าโมงเช้า",
+        "تفتح المكتبة في التاسعة صباحا.",
+        "Die Bücherei öffnet um neun.",
+    ],
+)
+def test_a_right_answer_is_right_in_every_script(right):
+    # rouge-score knows a to z alone, and gave 0; to BLEU a sentence of Chinese was one word.
+    found = measures.values(facts_of([right]))
+    assert [found[name] for name in ("rouge1", "rouge2", "rougeL", "token_f1", "exact_match")] == [1] * 5
+    assert found["bleu"] == pytest.approx(100)
+
+
+def test_bleu_of_chinese_is_that_of_sacrebleu_for_chinese():
+    said, wanted = ["图书馆早上十点开门。晚上八点关门。"], ["图书馆早上九点开门。晚上八点关门。"]
+    assert value("bleu", said, wanted) == pytest.approx(sacrebleu.corpus_bleu(said, [wanted], tokenize="zh").score)
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"), [("Die Böcherei üffnet.", "Die Bücherei öffnet."), ("राम का घर", "राम की घर")]
+)
+def test_letters_beyond_ascii_and_their_marks_count(said, wanted):
+    # Umlauts were spaces to rouge-score, and the vowel signs of Hindi to everything.
+    found = measures.values(facts_of([said], [wanted]))
+    assert found["rouge1"] < 1 and found["exact_match"] == 0 and found["token_f1"] < 1
+
+
 def test_right_answers_have_the_highest_measures():
     long = ["The library opens at nine in the morning.", "A card costs five euros a year."]
     found = measures.values(facts_of(long, questions=["When?", "How much?"]))
@@ -49,6 +89,15 @@ def test_an_answer_that_says_the_question_again_is_counted():
     question = "How long can I keep a book from the library?"
     said = ["How long can I keep a book from the library? How long", "You can keep a book for three weeks."]
     assert value("echo", said, questions=[question] * 2) == 0.5
+
+
+def test_a_short_question_is_echoed_only_by_its_words():
+    said = ["His name is Bob.", "Hi there."]
+    assert value("echo", said, questions=["Hi"] * 2) == 0.5
+
+
+def test_repetition_is_seen_where_no_spaces_are_written():
+    assert value("repetition", ["我不知道我不知道我不知道我不知道"]) == 1
 
 
 def test_answers_that_all_open_alike_are_counted_unless_the_references_do_too():

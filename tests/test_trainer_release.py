@@ -81,7 +81,7 @@ def test_an_adapter_of_another_base_is_refused_by_its_weights(run, tiny_base, tm
     assert main(["merge", str(run), "-o", str(tmp_path / "out"), "--base", str(other)]) == 1
     assert capsys.readouterr().err == (
         f"Error: The adapter of {run} is of another base: {other} is not the one it was trained on, since its weights "
-        "are others. Name that one with: --base\n"
+        "are others. Put that one back, or tell merge where it is with: --base\n"
     )
 
 
@@ -377,6 +377,12 @@ def test_a_name_that_the_hub_does_not_take_is_refused_before_the_merge(target, r
     assert hub == [] and not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(("options", "needed"), [(["--public"], "--push"), (["--llama-cpp", "."], "--gguf")])
+def test_an_option_that_would_do_nothing_is_refused(options, needed, run, tmp_path, capsys):
+    assert main(["merge", str(run), "-o", str(tmp_path / "out"), *options]) == 1
+    assert needed in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 def test_a_hub_that_cannot_be_reached_leaves_the_model_and_says_how_to_put_it_there(
     run, tmp_path, hub, capsys, monkeypatch
 ):
@@ -388,6 +394,24 @@ def test_a_hub_that_cannot_be_reached_leaves_the_model_and_says_how_to_put_it_th
     assert main(["merge", str(run), "-o", str(folder), "--push", "hub:ada/sums"]) == 1
     assert f"put it there with: hf upload ada/sums {folder}" in capsys.readouterr().err
     assert (folder / "model.safetensors").is_file()
+
+
+def test_an_answered_prompt_may_hold_the_line_ends_of_unicode(copy):
+    # Samples were split at U+2028 too, and a merge ended with a traceback.
+    file = copy / "samples.jsonl"
+    file.write_text(file.read_text("utf-8").replace("What is", "What\u2028is"), "utf-8")
+    assert open_run(copy).held_out(1)[0].question.startswith("What\u2028is")
+
+
+@pytest.mark.parametrize("command", ["chat", "sample", "evaluate"])
+def test_a_run_whose_base_was_replaced_answers_nothing(command, copy, tiny_base, tmp_path, capsys):  # noqa: F811
+    other = Path(shutil.copytree(tiny_base, tmp_path / "other"))
+    change_tensors(other / "model.safetensors", lambda name, old: old + 0.01 if "norm" in name else old)
+    facts = json.loads((copy / "run.json").read_text())
+    facts["config"]["resolved"]["base"] = str(other)
+    (copy / "run.json").write_text(json.dumps(facts))
+    assert main([command, str(copy)]) == 1
+    assert f"{other} is not the one it was trained on, since its weights are others." in capsys.readouterr().err
 
 
 def test_a_record_that_cannot_be_read_is_refused(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from trainer import UserError, dataset, measures
 from trainer.config import FilledConfig
 from trainer.dataset import Example, Renderer
 from trainer.evaluate import evaluate, line_losses
+from trainer.finished import Finished, open_run
 from trainer.model import Device, load_base
 from trainer.preparing import use_threads
 from trainer.ranks import say
@@ -31,57 +32,22 @@ class Speaker:
     longest: int  # tokens of a line that it was trained or made for
 
 
-def read_run(folder: Path) -> tuple[dict[str, Any], FilledConfig]:
-    """Return the record of a run that left a model, and its options. Raises UserError."""
-    try:
-        facts = json.loads((folder / "run.json").read_text("utf-8"))
-        config = FilledConfig(**facts["config"]["resolved"])
-    except FileNotFoundError:
-        raise UserError(f"{folder} is no run: it holds no run.json. Start one with: python -m trainer run") from None
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{folder / 'run.json'} cannot be read: {error}.") from None
-    file = result_of(folder, config)
-    if not file.is_file():
-        raise UserError(
-            f"{folder} has no {file.name}: it is {facts.get('state')}. Go on: python -m trainer resume {folder}"
-        )
-    return facts, config
-
-
-def result_of(folder: Path, config: FilledConfig) -> Path:
-    """Return the file that says that a run left its result, which is safetensors: no pickle is ever loaded."""
-    if config.adapter == "none":
-        return folder / "model" / "config.json"
-    return folder / "adapter" / "adapter_model.safetensors"
-
-
-def speakers(folder: Path, names: Sequence[str], previous: Path | None = None) -> Iterator[Speaker]:
-    """Yield those of "base", "previous" and "tuned" that are named, one after the other: one is held at once."""
-    _, config = read_run(folder)
-    if previous:
-        read_run(previous)
-    for name in names:
-        if name == "base":
-            yield speaker(name, folder, config, is_tuned=False)
-        elif name == "tuned":
-            yield speaker(name, folder, config, is_tuned=True)
-        elif previous:
-            yield speaker(name, previous, read_run(previous)[1], is_tuned=True)
-
-
-def speaker(name: str, folder: Path, config: FilledConfig, *, is_tuned: bool) -> Speaker:
-    whole = is_tuned and config.adapter == "none"
-    base = load_base(replace(config, base=str(folder / "model")) if whole else config)
+def speaker(name: str, run: Finished) -> Speaker:
+    """Return the base of a run, or what it has learnt. Raises UserError where the base is another by now."""
+    whole = name != "base" and not run.is_adapter
+    base = load_base(replace(run.options, base=str(run.result)) if whole else run.options)
     model = base.model
-    if is_tuned and not whole:
-        from peft import PeftModel
+    if not whole:
+        run.check_base(base.identity)
+        if name != "base":
+            from peft import PeftModel
 
-        try:
-            model = PeftModel.from_pretrained(model, folder / "adapter")
-        except (ValueError, RuntimeError, OSError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise UserError(f"The adapter of {folder} does not fit its base {config.base}: {reason}") from error
-    return Speaker(name, model, Renderer(base.tokenizer), base.device, min(config.max_tokens, base.max_tokens))
+            try:
+                model = PeftModel.from_pretrained(model, run.result, use_safetensors=True)
+            except (ValueError, RuntimeError, OSError) as error:
+                reason = " ".join(str(error).split())[:300]
+                raise UserError(f"The adapter of {run.folder} does not fit its base: {reason}") from error
+    return Speaker(name, model, Renderer(base.tokenizer), base.device, min(run.options.max_tokens, base.max_tokens))
 
 
 def evaluate_again(folder: Path, data: Path | None = None, previous: Path | None = None) -> dict[str, Any]:
@@ -90,14 +56,16 @@ def evaluate_again(folder: Path, data: Path | None = None, previous: Path | None
     Without `data` these are the run's own, and the file is written again; else the test split of an exported folder, or
     every line of a file. Lines that either run was trained on are left out. Raises UserError.
     """
-    facts, config = read_run(folder)
+    run = open_run(folder)
+    asked_of = {"base": run} | ({"previous": open_run(previous)} if previous else {}) | {"tuned": run}
+    config = run.options
     use_threads(config.threads)
-    examples = untrained(test_lines(facts, config, data), [folder, *([previous] if previous else [])])
-    names = ["base", *(["previous"] if previous else []), "tuned"]
+    examples = untrained(test_lines(run, data), {each.folder for each in asked_of.values()})
     losses: dict[str, dict[str, Any]] = {}
     answers: dict[str, dict[str, Any]] = {}
     lines: dict[str, Any] = {}
-    for each in speakers(folder, names, previous):
+    for name, owner in asked_of.items():
+        each = speaker(name, owner)
         say(f"Measuring {each.name}.")
         rendered, _ = each.renderer.render_all(examples)
         rendered = [line for line in rendered if len(line.input_ids) <= each.longest]
@@ -110,6 +78,7 @@ def evaluate_again(folder: Path, data: Path | None = None, previous: Path | None
         prompts = [line.example for line in choose(list(lines.values()), config.samples, config.seed)]
         said = generate(each.model, each.renderer, prompts, config, each.device)
         answers[each.name] = {prompt.place: answer for prompt, answer in zip(prompts, said, strict=True)}
+        del each  # or two models would be held while the next is loaded
     asked = [line.example for place, line in lines.items() if all(place in said for said in answers.values())]
     evaluation = evaluate(
         list(lines.values()),
@@ -137,10 +106,11 @@ def sample(
     folder: Path, prompts: Path | None, sweep: Sequence[Decoding], name: str = "tuned"
 ) -> tuple[list[Example], list[Sampled], FilledConfig]:
     """Return the prompts, and for each decoding the answers of a run, or of its base, with their scores."""
-    _, config = read_run(folder)
+    run = open_run(folder)
+    config = run.options
     use_threads(config.threads)
-    asked = read_prompts(prompts) if prompts else own_prompts(folder)
-    (each,) = speakers(folder, [name])
+    asked = read_prompts(prompts) if prompts else own_prompts(run)
+    each = speaker(name, run)
     found = []
     for decoding in sweep:
         answers = generate(each.model, each.renderer, asked, config, each.device, decoding)
@@ -162,15 +132,11 @@ def sample(
     return asked, found, config
 
 
-def own_prompts(folder: Path) -> list[Example]:
+def own_prompts(run: Finished) -> list[Example]:
     """Return the prompts that a run has answered itself, those of its test lines."""
-    lines = Record(folder, {}).lines("samples.jsonl")
-    found = {
-        line["fingerprint"]: Example([*line["messages"], {"role": "assistant", "content": line["reference"]}], "")
-        for line in lines
-    }
+    found = run.answered_prompts()
     if not found:
-        raise UserError(f"{folder} has answered no prompts of its own. Name a file of them with --prompts")
+        raise UserError(f"{run.folder} has answered no prompts of its own. Name a file of them with --prompts")
     return list(found.values())
 
 
@@ -208,8 +174,9 @@ def asked_alone(question: str) -> dataset.Messages:
     return [{"role": "user", "content": question}, {"role": "assistant", "content": ""}]
 
 
-def test_lines(facts: dict[str, Any], config: FilledConfig, data: Path | None) -> list[Example]:
+def test_lines(run: Finished, data: Path | None) -> list[Example]:
     """Return the lines that are tested, each said to be of the test split."""
+    facts, config = run.facts, run.options
     if data and data.is_file():
         return [replace(example, split="test") for example in dataset.read_examples(data)]
     path = data or Path(facts["data"]["path"])
@@ -222,7 +189,7 @@ def test_lines(facts: dict[str, Any], config: FilledConfig, data: Path | None) -
     return found
 
 
-def untrained(examples: list[Example], folders: Sequence[Path]) -> list[Example]:
+def untrained(examples: list[Example], folders: Collection[Path]) -> list[Example]:
     """Return the examples that none of the runs was trained on, and say how many were."""
     trained = {line["fingerprint"] for folder in folders for line in Record(folder, {}).lines("train_losses.jsonl")}
     found = [example for example in examples if example.fingerprint not in trained]

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trainer import UserError
+from trainer.config import FilledConfig
 from trainer.dataset import Example, read_examples, split
 from trainer.dataset.reading import describe
+from trainer.record import Record
+
+SAMPLES = "samples.jsonl"
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,35 @@ class Finished:
         base: dict[str, Any] = self.facts["base"]
         return base
 
+    @property
+    def options(self) -> FilledConfig:
+        """The options of the run. Raises UserError where this version of Curator has others."""
+        try:
+            return FilledConfig(**self.config)
+        except TypeError as error:
+            raise UserError(f"{self.folder / 'run.json'} is of another version of Curator: {error}.") from None
+
+    def answered_prompts(self) -> dict[str, Example]:
+        """Return the test prompts that the run has answered, with their references, by fingerprint."""
+        return {
+            line["fingerprint"]: Example(
+                [*line["messages"], {"role": "assistant", "content": line["reference"]}], SAMPLES, "test"
+            )
+            for line in Record(self.folder, {}).lines(SAMPLES)
+        }
+
+    def check_base(self, found: Mapping[str, Any]) -> None:
+        """Raise UserError where a base, by what `model.identify` found of it, is not the one of the run."""
+        for name, what in (
+            ("config_sha256", "its configuration is another"),
+            ("weights_sha256", "its weights are others"),
+        ):
+            if self.base.get(name) and found.get(name) not in (None, self.base[name]):
+                raise UserError(
+                    f"The adapter of {self.folder} is of another base: {found['name']} is not the one it was trained "
+                    f"on, since {what}. Put that one back, or tell merge where it is with: --base"
+                )
+
     def evaluation(self) -> dict[str, Any]:
         """Return what was measured; nothing where the run did not come so far."""
         file = self.folder / "evaluation.json"
@@ -49,14 +83,7 @@ class Finished:
 
         The answered test prompts lie in the run's own folder; its data may be gone since, or changed.
         """
-        file = self.folder / "samples.jsonl"
-        lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.is_file() else []
-        found = {
-            line["fingerprint"]: Example(
-                [*line["messages"], {"role": "assistant", "content": line["reference"]}], file.name, "test"
-            )
-            for line in lines
-        }
+        found = self.answered_prompts()
         if len(found) < most:
             try:
                 path = Path(self.facts["data"]["path"])
@@ -75,11 +102,10 @@ def open_run(folder: Path) -> Finished:
     try:
         facts = json.loads(file.read_text("utf-8"))
         run = Finished(folder, facts)
-        state, result = facts["state"], run.result
-        assert facts["base"]["name"]
+        state, result, _ = facts["state"], run.result, run.base["name"]
     except FileNotFoundError:
         raise UserError(f"{folder} is no run: it holds no run.json. Start one with: python -m trainer run") from None
-    except (OSError, ValueError, TypeError, KeyError, AssertionError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{file} cannot be read: {error}.") from None
     if not list(result.glob("*.safetensors")):
         raise UserError(

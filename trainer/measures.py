@@ -6,6 +6,7 @@ measures, of all models, are resampled by the same draws, and the difference of 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ RESAMPLES = 1000
 ENOUGH_LINES = 10  # below so many, resampled lines are too few to tell a change from chance
 OPENING = 4  # words
 CHRF_ORDER, CHRF_BETA = 6, 2  # sacrebleu's own
+# Scripts that put no spaces between words, in the order of Unicode: Thai, Lao, Burmese, Khmer, Chinese, Japanese.
+UNSPACED = re.compile(
+    "([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff])"
+)
 
 # Facts of lines, one row a line; and sums of such rows, the last axis being that of the facts.
 Facts = dict[str, Any]
@@ -119,7 +124,7 @@ def answer_facts(
     import numpy as np
     from rouge_score.rouge_scorer import RougeScorer
 
-    rouge = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=False)
+    rouge = RougeScorer(["rouge1", "rouge2", "rougeL"], tokenizer=Words())
     pairs = list(zip(texts, references, strict=True))
     scored = [rouge.score(reference, text) for text, reference in pairs]
     means: dict[str, Sequence[float]] = {
@@ -238,7 +243,7 @@ SINCE = {"change": "", "since_previous": " since the previous"}
 
 def bleu_facts(text: str, reference: str) -> list[int]:
     """Return what corpus BLEU adds up: matches and runs of one to four words, and both lengths."""
-    score = bleu().sentence_score(text, [reference])
+    score = bleu().sentence_score(parted(text), [parted(reference)])
     return [*score.counts, *score.totals, score.sys_len, score.ref_len]
 
 
@@ -263,7 +268,7 @@ def chrf_facts(text: str, reference: str) -> list[int]:
 
 def token_f1(text: str, reference: str) -> float:
     """Return the harmonic mean of precision and recall of the words, order aside, as SQuAD has it."""
-    said, wanted = Counter(normalise(text).split()), Counter(normalise(reference).split())
+    said, wanted = Counter(words(text)), Counter(words(reference))
     return 2 * (said & wanted).total() / max(1, said.total() + wanted.total())
 
 
@@ -277,13 +282,13 @@ def echoes(text: str, question: str) -> bool:
     """Return whether an answer says the question again: four in five of its runs of three words."""
     asked = set(runs_of_three(question))
     if not asked:
-        return bool(text) and normalise(text).startswith(normalise(question))
+        return words(text)[: len(words(question))] == words(question)
     return len(asked & set(runs_of_three(text))) >= 0.8 * len(asked)
 
 
 def runs_of_three(text: str) -> list[tuple[str, str, str]]:
-    words = normalise(text).split()
-    return list(zip(words, words[1:], words[2:], strict=False))
+    said = words(text)
+    return list(zip(said, said[1:], said[2:], strict=False))
 
 
 def are_templated(texts: Sequence[str], references: Sequence[str]) -> list[bool]:
@@ -294,10 +299,27 @@ def are_templated(texts: Sequence[str], references: Sequence[str]) -> list[bool]
     """
     said, wanted = (Counter(opening(each) for each in some) for some in (texts, references))
     most = max(3.0, len(texts) / 10)
-    return [bool(words := opening(text)) and said[words] >= max(most, 2 * wanted[words] + 1) for text in texts]
+    return [bool(opens := opening(text)) and said[opens] >= max(most, 2 * wanted[opens] + 1) for text in texts]
 
 
 def opening(text: str) -> tuple[str, ...]:
     """Return the first words of a text, none where it has fewer."""
-    words = tuple(normalise(text).split()[:OPENING])
-    return words if len(words) == OPENING else ()
+    opens = tuple(words(text)[:OPENING])
+    return opens if len(opens) == OPENING else ()
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text in one case; where a script puts no spaces between them, its characters."""
+    return parted(normalise(text)).split()
+
+
+def parted(text: str) -> str:
+    """Return a text with spaces around each character of a script that puts none between its words."""
+    return UNSPACED.sub(r" \1 ", text)
+
+
+class Words:
+    """What rouge-score asks for words: its own are those of a-z and 0-9, so that Hindi would have none."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return words(text)

@@ -31,6 +31,10 @@ class Decoding:
 PRESETS = {"greedy": Decoding(), "creative": Decoding(temperature=0.9, top_k=30, top_p=0.95)}
 
 
+# A base may come with settings of its own, such as a repetition penalty; generate would add them to what is asked for.
+PLAIN = {"do_sample": False, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "min_length": 0, "num_beams": 1}
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a model said to one prompt: finish is "stop" where it ended itself, "length" where it was cut."""
@@ -134,8 +138,8 @@ def continue_all(
         max_new_tokens=max_new_tokens,
         eos_token_id=sorted({renderer.end_token, renderer.tokenizer.eos_token_id}),
         pad_token_id=pad,
-        do_sample=False,  # chance, where it is wanted, is in what is done to the logits
         logits_processor=choosers(decoding, seeds),
+        **PLAIN,  # chance, where it is wanted, is in what is done to the logits
     )
     return continued[:, width:].tolist()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import difflib
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,8 +17,28 @@ from trainer.config import CONFIG_FILE, RunConfig, option_type
 class Parser(argparse.ArgumentParser):
     """Reports a wrong command line as every other fault that the user can mend: one line, exit code 1."""
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse what is not known here, so that a command is told of its own options and not of all commands."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if wrong := next((each for each in unknown if each.startswith("-")), None):
+            flags = [flag for action in self._actions for flag in action.option_strings]
+            self.error(f"no such option: {wrong}{meant(wrong.partition('=')[0], flags)}")
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message[0].upper()}{message[1:]}. See: {self.prog} --help")
+        if wrong := re.match(r"argument COMMAND: invalid choice: '(.*)' \(choose from (.*)\)", message, re.DOTALL):
+            commands = re.findall(r"[\w-]+", wrong[2])
+            message = f"no such command: {wrong[1]}{meant(wrong[1], commands)}"
+        end = "" if message.endswith("?") else "."
+        raise UserError(f"{message[0].upper()}{message[1:]}{end} See: {self.prog} --help")
+
+
+def meant(typed: str, known: Sequence[str]) -> str:
+    """Return a question whether the nearest of the known words was meant, nothing where none is near."""
+    near = difflib.get_close_matches(typed, known, n=1)
+    return f". Did you mean {near[0]}?" if near else ""
 
 
 Commands = argparse._SubParsersAction  # argparse has no other name for it
@@ -63,6 +85,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", type=Path, help=f"read options from here, not from {CONFIG_FILE}")
 
 
+def add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", type=Path, help="the folder of the run, such as runs/kestrel")
+
+
+def add_token(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--token",
+        metavar="TOKEN",
+        help="lets the run in where it is reported to; better in CURATOR_TOKEN, as others see what is typed here",
+    )
+
+
+def port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 65535, and is {text!r}")
+    return int(text)
+
+
 def temperature(text: str) -> float:
     try:
         value = float(text)
@@ -88,5 +128,5 @@ def whole_number(text: str) -> int:
 
 def help_of(name: str) -> str:
     option = next(each for each in fields(RunConfig) if each.name == name)
-    default = "" if option.default in (None, False) else f" (default: {option.default})"
+    default = "" if option.default is None or option.default is False else f" (default: {option.default})"
     return f"{option.metadata['reason']}{default}".replace("%", "%%")

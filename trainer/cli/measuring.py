@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from trainer.cli.door import Commands, add_command
+from trainer.cli.door import Commands, add_command, add_run
 from trainer.environment import prepare_environment
 
 EVALUATE_HELP = """\
@@ -42,7 +42,7 @@ def add(commands: Commands) -> None:
         help="measure base, a previous run and a run on the same test lines",
         description=EVALUATE_HELP,
     )
-    parser.add_argument("run", metavar="RUN", type=Path, help="the folder of the run, such as runs/kestrel")
+    add_run(parser)
     parser.add_argument("--data", type=Path, help="other lines: a .jsonl file, or an exported folder's test split")
     parser.add_argument("--previous", metavar="RUN", type=Path, help="a run to compare with, on the same lines")
     parser.add_argument("--json", action="store_true", help="print the content of evaluation.json")
@@ -53,7 +53,7 @@ def add(commands: Commands) -> None:
         help="let a run answer prompts, with other decodings",
         description=SAMPLE_HELP,
     )
-    parser.add_argument("run", metavar="RUN", type=Path, help="the folder of the run, such as runs/kestrel")
+    add_run(parser)
     parser.add_argument("--prompts", metavar="FILE", type=Path, help="a question a line, or .jsonl; else the run's own")
     parser.add_argument("--preset", choices=["greedy", "creative"], default="greedy",
                         help="greedy: likeliest token; creative: temperature 0.9, top-k 30, top-p 0.95")  # fmt: skip

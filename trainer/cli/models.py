@@ -24,7 +24,8 @@ def add(commands: Commands) -> None:
         base,
         "base",
         help="make the built-in base if it is not there yet, and print its folder",
-        description="Make the built-in teaching model, in about a minute and without network, and print its folder.",
+        description="Make the built-in teaching model, in about a minute and without network, and print its folder.\n"
+        "run does so by itself where --base names no other.",
     )
     parser = add_command(
         commands,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer import UserError, machine, ranks
-from trainer.cli.door import Commands, add_command, add_options, at_least_one
+from trainer.cli.door import Commands, add_command, add_options, add_run, add_token, at_least_one
 from trainer.config import CONFIG_FILE, make_config
 from trainer.environment import prepare_environment
 
@@ -43,13 +43,18 @@ the curve, and its page shows it.
   python -m trainer find-lr exports/library/ --base models/mine -o runs/library
 """
 
+RESUME_HELP = """\
+Go on with a run from its newest whole checkpoint: the numbers are those of a run never stopped.
+
+  python -m trainer resume runs/kestrel
+"""
+
 REPORT_HELP = """\
 Send a run to Curator on another machine: what it has not got yet, in pieces that may come twice, and what is added
 while the run is at work. run and resume do it by themselves with --report-to. Data and checkpoints stay here.
 
   CURATOR_TOKEN=… python -m trainer report runs/kestrel --report-to http://127.0.0.1:5000
 """
-TOKEN_HELP = "lets the run in where it is reported to; better in CURATOR_TOKEN, as others see what is typed here"
 
 
 def add(commands: Commands) -> None:
@@ -64,7 +69,7 @@ def add(commands: Commands) -> None:
     )
     add_options(parser)
     add_launcher(parser)
-    parser.add_argument("--token", metavar="TOKEN", help=TOKEN_HELP)
+    add_token(parser)
     parser = add_command(
         commands,
         plan,
@@ -94,12 +99,12 @@ def add(commands: Commands) -> None:
         resume,
         "resume",
         help="go on with a run that was stopped, killed or failed",
-        description="Go on with a run from its newest whole checkpoint: the numbers are those of a run never stopped.",
+        description=RESUME_HELP,
     )
-    parser.add_argument("run", metavar="RUN", type=Path, help="the folder of the run, such as runs/kestrel")
+    add_run(parser)
     add_launcher(parser)
     parser.add_argument("--report-to", metavar="URL", help="of a Curator (default: where the run was reported to)")
-    parser.add_argument("--token", metavar="TOKEN", help=TOKEN_HELP)
+    add_token(parser)
     parser = add_command(
         commands,
         report,
@@ -107,9 +112,9 @@ def add(commands: Commands) -> None:
         help="send a run to Curator on another machine",
         description=REPORT_HELP,
     )
-    parser.add_argument("run", metavar="RUN", type=Path, help="the folder of the run, such as runs/kestrel")
+    add_run(parser)
     parser.add_argument("--report-to", metavar="URL", required=True, help="of a Curator, such as http://127.0.0.1:5000")
-    parser.add_argument("--token", metavar="TOKEN", help=TOKEN_HELP)
+    add_token(parser)
     parser.add_argument("--follow", action="store_true", help="go on until standard input ends, as run does it")
 
 

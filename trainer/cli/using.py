@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer import UserError
-from trainer.cli.door import Commands, add_command, at_least_one, temperature, whole_number
+from trainer.cli.door import Commands, add_command, add_run, at_least_one, port, temperature, whole_number
 from trainer.environment import prepare_environment
 
 MERGE_HELP = """\
@@ -19,6 +19,21 @@ held-out lines are those of base and adapter, and that its tokenizer asks with t
   python -m trainer merge runs/library -o models/library --check
 """
 
+CHAT_HELP = """\
+Talk with the model of a run, or with a merged one. Lines are read from standard input, so questions can be piped in;
+/reset forgets the conversation, /system TEXT sets the system message, /quit ends.
+
+  python -m trainer chat runs/kestrel --system "Answer in one line."
+  python -m trainer chat models/library --temperature 0.7 < questions.txt
+"""
+
+SERVE_HELP = """\
+Serve the model of a run, or a merged one, on this machine alone by transformers serve: POST /v1/chat/completions,
+without a password. The command that does the same with vLLM is printed first.
+
+  python -m trainer serve models/library --port 8000
+"""
+
 
 def add(commands: Commands) -> None:
     parser = add_command(
@@ -28,7 +43,7 @@ def add(commands: Commands) -> None:
         help="make one model of base and adapter, checked",
         description=MERGE_HELP,
     )
-    parser.add_argument("run", metavar="RUN", type=Path, help="the folder of the run, such as runs/kestrel")
+    add_run(parser)
     parser.add_argument("-o", "--output", metavar="FOLDER", type=Path, required=True, help="the folder to make")
     parser.add_argument("--dtype", choices=("bf16", "fp32"), default="bf16", help="of the weights (default: bf16)")
     parser.add_argument("--base", metavar="BASE", help="where the base of the run is now, if it was moved")
@@ -43,8 +58,7 @@ def add(commands: Commands) -> None:
         chat,
         "chat",
         help="talk with a trained model in the terminal",
-        description="Talk with the model of a run, or with a merged one. Lines are read from standard input, so\n"
-        "questions can be piped in; /reset forgets the conversation, /system TEXT sets the system message, /quit ends.",
+        description=CHAT_HELP,
     )
     parser.add_argument("folder", metavar="RUN", type=Path, help="the folder of the run, or of a merged model")
     parser.add_argument("--system", metavar="TEXT", help="the system message")
@@ -60,11 +74,10 @@ def add(commands: Commands) -> None:
         serve,
         "serve",
         help="serve a trained model on this machine, as OpenAI's API",
-        description="Serve the model of a run, or a merged one, on loopback by transformers serve:\n"
-        "POST /v1/chat/completions. The command for vLLM is printed too.",
+        description=SERVE_HELP,
     )
     parser.add_argument("folder", metavar="RUN", type=Path, help="the folder of the run, or of a merged model")
-    parser.add_argument("--port", type=at_least_one, metavar="PORT", default=8000, help="to listen on (default: 8000)")
+    parser.add_argument("--port", type=port, metavar="PORT", default=8000, help="to listen on (default: 8000)")
 
 
 def merge(arguments: dict[str, Any]) -> None:
@@ -83,8 +96,7 @@ def chat(arguments: dict[str, Any]) -> None:
     prepare_environment()
     from trainer.chat import open_chat, talk
 
-    seed = arguments.pop("seed")
-    talk(open_chat(arguments.pop("folder"), **arguments), seed)
+    talk(open_chat(arguments.pop("folder"), **arguments))
 
 
 def serve(arguments: dict[str, Any]) -> None:

@@ -7,11 +7,12 @@ import re
 import unicodedata
 from collections import defaultdict
 from dataclasses import replace
+from functools import cache
 
 from trainer import UserError
 from trainer.dataset.reading import Example
 
-WORDS = re.compile(r"[^\W_]+")
+ASCII_WORDS = re.compile(r"[^\W_]+")
 
 
 def split(examples: list[Example], validation: float, test: float, seed: int) -> list[Example]:
@@ -45,6 +46,14 @@ def split(examples: list[Example], validation: float, test: float, seed: int) ->
 
 
 def normalise(text: str) -> str:
-    """Return the letters and digits of a text in one case, words parted by one space."""
+    """Return the letters, with their marks, and the digits of a text in one case, words parted by one space."""
     folded = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join(WORDS.findall(folded)) or folded
+    pattern = ASCII_WORDS if folded.isascii() else marked_words()
+    return " ".join(pattern.findall(folded)) or folded
+
+
+@cache
+def marked_words() -> re.Pattern[str]:
+    """Return a pattern of words with the marks that re takes for no part of them, such as the vowels of Hindi."""
+    marks = "".join(chr(code) for code in range(0x300, 0x20000) if unicodedata.category(chr(code)).startswith("M"))
+    return re.compile(rf"[^\W_]+(?:[{marks}]+[^\W_]*)*")

@@ -28,6 +28,10 @@ def make(
     from trainer.release.gguf import convert, find_converter
     from trainer.release.merge import merge, renderer_of
 
+    if public and not push:
+        raise UserError("--public is of a model on the hub. Name that with: --push hub:OWNER/NAME")
+    if llama_cpp and not gguf:
+        raise UserError("--llama-cpp says where the converter is. Ask for the file it makes with: --gguf")
     name = publishing.checked(push) if push else None
     converter = find_converter(llama_cpp) if gguf else None
 

@@ -170,9 +170,9 @@ def load_tuned(
         where = where | {"revision": run.base["revision"]}
     try:
         settings = AutoConfig.from_pretrained(source, trust_remote_code=False, **where)
-        check_base(run, identify(base, source, settings))
+        run.check_base(identify(base, source, settings))
         model = AutoModelForCausalLM.from_pretrained(source, config=settings, **options, **where)
-        check_base(run, identify(base, source, settings))  # again: weights from the hub are only here now
+        run.check_base(identify(base, source, settings))  # again: weights from the hub are only here now
     except (OSError, ValueError) as error:
         raise UserError(f"The base {base} cannot be loaded: {' '.join(str(error).split())[:300]}") from error
     tuned = put_on(model, run)
@@ -181,16 +181,6 @@ def load_tuned(
         learnt = compare(reference, logits(tuned, rows), None).kl
     merged, adapted = put_in(tuned, run)
     return merged, reference, learnt, adapted
-
-
-def check_base(run: Finished, found: dict[str, Any]) -> None:
-    """Raise UserError where a base is not the one that the run was trained on."""
-    for name, what in (("config_sha256", "its configuration is another"), ("weights_sha256", "its weights are others")):
-        if run.base.get(name) and found.get(name) not in (None, run.base[name]):
-            raise UserError(
-                f"The adapter of {run.folder} is of another base: {found['name']} is not the one it was trained on, "
-                f"since {what}. Name that one with: --base"
-            )
 
 
 def put_on(model: Any, run: Finished) -> Any:
