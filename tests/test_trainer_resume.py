@@ -1,9 +1,11 @@
 """Runs that do not go straight to their end: stopped, gone on with, diverged, ended early."""
 
+import errno
 import json
 import os
 import shutil
 import signal
+import threading
 
 import pytest
 from trainer_fixtures import SUMS, sums, tiny_base  # noqa: F401
@@ -126,9 +128,9 @@ def test_a_base_with_other_weights_is_refused(stopped, capsys):
 
 
 def test_a_run_that_is_done_or_at_work_or_none_is_refused(stopped, tmp_path, capsys):
-    from trainer.record import Record
+    from trainer.record import alone
 
-    with Record.reopen(stopped).alone():
+    with alone(stopped):
         assert main(["resume", str(stopped)]) == 1
     assert "is at work in another process" in capsys.readouterr().err
     assert main(["resume", str(tmp_path)]) == 1
@@ -150,6 +152,83 @@ def test_the_second_signal_stops_at_once(tiny_base, sums, tmp_path, monkeypatch)
     assert main(["run", str(sums), "--base", str(tiny_base), "-o", str(folder), *TEN_STEPS]) == 130
     assert json.loads((folder / "run.json").read_text())["state"] == "stopped"
     assert not (folder / "checkpoints").exists()
+
+
+def test_a_run_that_was_stopped_while_it_was_measured_goes_on(tiny_base, sums, tmp_path, monkeypatch, capsys):  # noqa: F811
+    """TRL used to look for the first of the steps that are left, and there was none."""
+    from trainer import run
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "measure", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        assert main(["run", str(sums), "--base", str(tiny_base), "-o", str(folder), *TEN_STEPS]) == 143
+    assert json.loads((folder / "run.json").read_text())["state"] == "stopped"
+    adapter = (folder / "adapter" / "adapter_model.safetensors").read_bytes()
+    assert main(["resume", str(folder)]) == 0
+    assert "Going on after step 10." in capsys.readouterr().err
+    assert (folder / "adapter" / "adapter_model.safetensors").read_bytes() == adapter
+
+
+def test_a_signal_that_comes_after_the_last_step_stops_too(tiny_base, sums, tmp_path, monkeypatch, capsys):  # noqa: F811
+    """It used to be answered with "Stopping", and the run went on to its end."""
+    from trainer.watch import Watch
+
+    save = Watch.save
+
+    def interrupted(self, step):
+        save(self, step)
+        if step == 10:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Watch, "save", interrupted)
+    folder = tmp_path / "run"
+    assert main(["run", str(sums), "--base", str(tiny_base), "-o", str(folder), *TEN_STEPS]) == 143
+    assert f"Stopped. Go on with: python -m trainer resume {folder}" in capsys.readouterr().err
+
+
+def test_a_disk_that_fills_behind_the_last_checkpoint_is_said_and_the_run_goes_on(
+    tiny_base, sums, tmp_path, monkeypatch, capsys  # noqa: F811
+):  # fmt: skip
+    from trainer import run
+
+    def fails(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "save_result", fails)
+        assert main(["run", str(sums), "--base", str(tiny_base), "-o", str(folder), *TEN_STEPS]) == 1
+    said = capsys.readouterr().err
+    assert f"Error: The disk of {folder}/ is full. Make room, then go on with: python -m trainer resume" in said
+    assert main(["resume", str(folder)]) == 0
+
+
+def test_what_a_killed_process_had_half_written_is_gone_when_the_run_goes_on(stopped):
+    for name in (".run.json-k2j4", ".train_losses.jsonl-x8", "progress/.samples-000001.jsonl-q1"):
+        (stopped / name).parent.mkdir(exist_ok=True)
+        (stopped / name).write_text("{")
+    assert main(["resume", str(stopped)]) == 0
+    assert [path for path in stopped.rglob(".*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("content", ['{"state": "stop', '{"state": "stopped"}', "[]"])
+def test_a_record_that_is_not_whole_is_refused(content, stopped, capsys):
+    (stopped / "run.json").write_text(content)
+    assert main(["resume", str(stopped)]) == 1
+    assert f"Error: {stopped / 'run.json'} is not what this version writes" in capsys.readouterr().err
+
+
+def test_a_run_is_not_taken_to_be_at_work_by_who_looks_whether_it_is(stopped):
+    """A page that asked in the moment that a run went on used to have it refused."""
+    import fcntl
+
+    from trainer.record import alone
+
+    looking = os.open(stopped, os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    threading.Timer(0.1, os.close, [looking]).start()
+    with alone(stopped):
+        pass
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])

@@ -25,6 +25,7 @@ from typing import Any, BinaryIO, NoReturn
 from urllib.parse import quote, urlencode, urlsplit
 
 from trainer import UserError
+from trainer.record import is_at_work
 
 TOKEN = "CURATOR_TOKEN"
 FILES = (
@@ -199,22 +200,6 @@ def report(folder: Path, to: Destination) -> str:
     else:
         over.set()
     return send_all(folder, to, over)
-
-
-def is_at_work(folder: Path) -> bool:
-    """Whether a process trains into a folder: it holds the lock that `Record.alone` took."""
-    if os.name == "nt":
-        return False
-    import fcntl
-
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except OSError:
-        return True
-    finally:
-        os.close(handle)
 
 
 def send_all(folder: Path, to: Destination, over: threading.Event) -> str:

@@ -77,7 +77,8 @@ class StepTrainer(SFTTrainer):
         super().__init__(
             model=model,
             args=arguments(base, config, len(steps), folder, activation_checkpointing),
-            train_dataset=datasets.Dataset.from_dict({"step": list(range(start, len(steps)))}),
+            # TRL looks at its first row, which a run that is only to be measured still needs.
+            train_dataset=datasets.Dataset.from_dict({"step": list(range(len(steps)))}),
             processing_class=base.tokenizer,
             data_collator=list,
             callbacks=list(callbacks),

@@ -139,7 +139,7 @@ class Watch(transformers.TrainerCallback):
         self.seconds += time.monotonic() - self.started
         late = time.monotonic() - self.saved_at > SAVE_SECONDS
         told = ranks.gather((self.asked(), late, peak_memory()))
-        self.stops = next((signal for signal, _, _ in told if signal is not None), None)
+        self.stops = self.signal_of([each for each, _, _ in told])
         self.line_losses.add(step, self.trainer.line_losses)
         self.losses.append(self.trainer.loss)
         line = self.measure_step(step, logs, max(peak for _, _, peak in told))
@@ -270,7 +270,10 @@ class Watch(transformers.TrainerCallback):
 
     @contextlib.contextmanager
     def catching_signals(self) -> Iterator[None]:
-        """Let Ctrl-C and SIGTERM end the step and save; the second one stops at once."""
+        """Let Ctrl-C and SIGTERM end the step and save; the second one stops at once.
+
+        One that came too late for the last step stops the run behind it, where all is saved already.
+        """
 
         def note(number: int, frame: Any) -> None:
             if self.asked_to_stop is not None:
@@ -278,20 +281,27 @@ class Watch(transformers.TrainerCallback):
             self.asked_to_stop = number
             self.say("Stopping after this step, and saving it. Once more stops at once.")
 
-        if threading.current_thread() is not threading.main_thread():  # Ray's, which gets none
-            yield
-            return
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        # Ray's thread gets no signals.
+        numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+        before = {number: signal.signal(number, note) for number in numbers}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+        self.stops = self.signal_of(ranks.gather(self.asked()))
 
     def asked(self) -> int | None:
         """Return the signal by which this process was asked to stop, or which the file for it stands for."""
-        by_file = ranks.is_first() and (self.record.folder / STOP).exists()
-        return signal.SIGINT if by_file and self.asked_to_stop is None else self.asked_to_stop
+        if self.asked_to_stop is None and ranks.is_first():
+            with contextlib.suppress(OSError):  # taken away, else it would stop the run that goes on as well
+                (self.record.folder / STOP).unlink()
+                self.asked_to_stop = signal.SIGINT
+        return self.asked_to_stop
+
+    def signal_of(self, told: Sequence[int | None]) -> int | None:
+        """Return the signal that any of the processes was told to stop by."""
+        return next((each for each in told if each is not None), None)
 
     def words_of_divergence(self, what: str, value: float, step: int, good: int) -> str:
         places = [self.trainer.lines[line].example.place for line in self.trainer.step_lines]
