@@ -64,8 +64,11 @@ function put(place, page) {
 
 /** Fetch this page again and take its content over, so that scroll, focus and ticks stay as they are by then. */
 export async function refresh() {
-  const answer = await fetch(location.href);
+  const answer = await fetch(location.href).catch(() => null);
+  if (!answer) return; // the server comes back, and what is shown stays until then
+  if (new URL(answer.url).pathname !== location.pathname) return location.replace(answer.url); // it went on elsewhere
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  if (!page.querySelector(".rail-end")) return location.reload(); // no page of ours: it says what it waits for
   const ids = []; // what the focus is in, the innermost first
   for (let e = document.activeElement?.closest("main [id]"); e; e = e.parentElement.closest("main [id]")) {
     ids.push(e.getAttribute("id")); // a field named "id" hides form.id

@@ -74,6 +74,36 @@ def test_five_steps_and_five_after_a_stop_are_ten_bit_for_bit(stopped, tiny_base
     assert not (stopped / "checkpoints").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "evaluations"),
+    [
+        # Answers with other weights than it learns with: one evaluation, so that the stop alone looks at those.
+        (["--optimizer", "schedule-free", "--patience", "0"], 1),
+        (["--optimizer", "prodigy"], 10),
+        (["--schedule", "plateau", "--learning-rate", "3e-2", "--force"], 10),
+    ],
+)
+def test_what_optimizer_and_schedule_know_is_kept_bit_for_bit(
+    options, evaluations, tiny_base, sums, tmp_path, monkeypatch  # noqa: F811
+):  # fmt: skip
+    monkeypatch.setattr("trainer.watch.EVALUATIONS", evaluations)
+    held_out = ["--validation", "0.4", "--batch-size", "8"]
+    asked = ["run", str(sums), "--base", str(tiny_base), *TEN_STEPS, *held_out, *options]
+    stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+    with monkeypatch.context() as patch:
+        stop_after(7, patch)
+        assert main([*asked, "-o", str(stopped)]) == 143
+    assert main(["resume", str(stopped)]) == 0
+    assert main([*asked, "-o", str(whole)]) == 0
+    adapter = "adapter/adapter_model.safetensors"
+    assert (stopped / adapter).read_bytes() == (whole / adapter).read_bytes()
+    one, other = (
+        [(line["loss"], line["learning_rate"]) for line in lines_of(folder / "metrics.jsonl")]
+        for folder in (stopped, whole)
+    )
+    assert one == other
+
+
 def test_each_line_has_its_loss_of_each_epoch(stopped):
     main(["resume", str(stopped)])
     losses = lines_of(stopped / "train_losses.jsonl")
@@ -266,6 +296,26 @@ def test_a_number_that_is_none_ends_the_run_with_the_weights_of_the_step_before(
     assert (record["state"], "of step 4 is nan" in record["error"]) == ("failed", True)
 
 
+@pytest.mark.parametrize("step", [1, 4])
+def test_weights_that_the_validation_finds_ruined_are_not_kept(
+    step, tiny_base, sums, tmp_path, monkeypatch, capsys  # noqa: F811
+):  # fmt: skip
+    from safetensors.torch import load_file
+
+    from trainer.training import StepTrainer
+
+    heights = iter([*[1.0] * (step - 1), float("nan")])
+    monkeypatch.setattr(StepTrainer, "validate", lambda *_: (next(heights), {}))
+    folder = tmp_path / "run"
+    assert main(["run", str(sums), "--base", str(tiny_base), "-o", str(folder), *TEN_STEPS]) == 1
+    assert f"Error: The validation loss of step {step} is nan" in capsys.readouterr().err
+    assert (folder / "adapter").exists() == (step > 1)
+    if step > 1:
+        good = load_file(folder / "checkpoints" / "step-000003" / "weights.safetensors")
+        kept = load_file(folder / "adapter" / "adapter_model.safetensors")
+        assert all((kept[name.replace(".default", "")] == weight).all() for name, weight in good.items())
+
+
 @pytest.fixture(scope="module")
 def many_sums(tmp_path_factory):
     """Sixty questions, so that twenty-four can be held out to watch."""
@@ -302,3 +352,24 @@ def test_training_ends_early_and_the_best_adapter_is_the_result(many_sums, tiny_
     best = load_file(folder / "checkpoints" / "step-000002" / "weights.safetensors")
     result = load_file(folder / "adapter" / "adapter_model.safetensors")
     assert all((result[name.replace(".default", "")] == weight).all() for name, weight in best.items())
+
+
+def test_a_best_checkpoint_that_is_damaged_does_not_keep_the_run_from_its_end(
+    many_sums, tiny_base, tmp_path, monkeypatch, capsys  # noqa: F811
+):  # fmt: skip
+    """The run used to end there, each time that it was gone on with."""
+    from trainer.watch import Watch
+
+    restore_best = Watch.restore_best
+
+    def damaged(self):
+        (self.record.folder / "checkpoints" / f"step-{self.best_step:06d}" / "weights.safetensors").write_bytes(b"")
+        restore_best(self)
+
+    monkeypatch.setattr(Watch, "restore_best", damaged)
+    folder = tmp_path / "run"
+    options = ["--validation", "0.4", *TEN_STEPS]
+    assert main(["run", str(many_sums), "--base", str(tiny_base), "-o", str(folder), *options]) == 0
+    assert "weights.safetensors is not as it was saved. It was the best; the weights of the last" in (
+        capsys.readouterr().err
+    )

@@ -257,8 +257,9 @@ def fit(prepared: Prepared, record: Record, checkpoint: Checkpoint | None) -> An
         try:
             with watch.catching_signals():
                 trainer.train()
-        except Diverged:
-            keep_result(model, prepared, record)
+        except Diverged as diverged:
+            if diverged.good:
+                keep_result(model, prepared, record)
             raise
     if watch.stops is not None:
         raise Stopped(watch.stops, f"Stopped. Go on with: python -m trainer resume {record.folder}")

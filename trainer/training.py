@@ -33,7 +33,11 @@ Worked = tuple[torch.Tensor, list[tuple[list[int], torch.Tensor]]]
 
 
 class Diverged(UserError):
-    """The loss or the gradient is no longer a number; the weights are those of the step before."""
+    """The loss or the gradient is no longer a number; the weights are those after step `good`, 0 for none to keep."""
+
+    def __init__(self, words: str, good: int = 0) -> None:
+        super().__init__(words)
+        self.good = good
 
 
 class StepTrainer(SFTTrainer):
