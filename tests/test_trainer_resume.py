@@ -124,6 +124,39 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(stopped, caps
     assert len(lines_of(stopped / "metrics.jsonl")) == 10
 
 
+def test_behind_a_checkpoint_that_is_gone_on_from_there_is_none(stopped, monkeypatch):
+    """One behind it that could be read again later was gone on from then, over metrics that had been taken away."""
+    from trainer import run
+
+    os.truncate(stopped / "checkpoints" / "step-000005" / "weights.safetensors", 1000)
+    monkeypatch.setattr(run, "finish", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    assert main(["resume", str(stopped)]) == 130
+    assert [path.name for path in (stopped / "checkpoints").iterdir()] == ["step-000004"]
+    assert len(lines_of(stopped / "metrics.jsonl")) == 4
+
+
+def test_what_a_checkpoint_has_seen_is_written_before_it(tiny_base, sums, tmp_path, monkeypatch):  # noqa: F811
+    """A run killed right behind a checkpoint used to lack the losses of the lines since the one before."""
+    from trainer import checkpoints
+
+    save = checkpoints.save
+
+    def killed(run, step, *rest):
+        save(run, step, *rest)
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "save", killed)
+        assert main(["run", str(sums), "--base", str(tiny_base), "-o", str(folder), *TEN_STEPS]) == 130
+    assert main(["resume", str(folder)]) == 0
+    assert sorted(step for line in lines_of(folder / "train_losses.jsonl") for step in line["steps"]) == sorted(
+        [*range(1, 11)] * 12
+    )
+
+
 def test_changed_data_is_refused(tiny_base, sums, tmp_path, monkeypatch, capsys):  # noqa: F811
     data, folder = tmp_path / "pairs.jsonl", tmp_path / "run"
     data.write_text(sums.read_text())

@@ -162,6 +162,11 @@ def keep_only(run: Path, steps: Collection[int]) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def keep_until(run: Path, step: int) -> None:
+    """Take away the checkpoints behind a step, from which a run goes on: what is noted of their steps is no more."""
+    keep_only(run, [each for each in numbers(run / FOLDER) if each <= step])
+
+
 def remove_all(run: Path) -> None:
     shutil.rmtree(run / FOLDER, ignore_errors=True)
 

@@ -125,6 +125,7 @@ def go_on(record: Record, to: report.Destination | None) -> None:
     say(f"Going on after step {step}." if checkpoint else "There is no checkpoint yet: beginning at the first step.")
     record.facts["processes"] = ranks.count()
     record.go_on(step)
+    ranks.first(lambda: checkpoints.keep_until(record.folder, step))
     with report.sending(record.folder, to), record:
         finish(prepared, record, checkpoint)
 

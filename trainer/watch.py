@@ -283,8 +283,10 @@ class Watch(transformers.TrainerCallback):
         self.saved_at = time.monotonic()
 
     def write(self, step: int, tensors: dict[str, checkpoints.Tensors], state: dict[str, Any]) -> None:
-        checkpoints.save(self.record.folder, step, tensors, state)
+        # Whoever goes on from the checkpoint takes of these what it has seen, so none of that may come after it.
+        checkpoints.flush(self.record.folder / "metrics.jsonl")
         self.line_losses.write()
+        checkpoints.save(self.record.folder, step, tensors, state)
         newest = checkpoints.numbers(self.record.folder / checkpoints.FOLDER)[-KEPT:]
         checkpoints.keep_only(self.record.folder, {*newest, *([self.best_step] if self.picks_best else [])})
 
