@@ -6,6 +6,7 @@ goes on where the web app ends, and is found again: it holds a lock on its log, 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -194,8 +195,9 @@ def begin(folder: Path, data: str, options: Mapping[str, str], rates: Mapping[st
     """
     if marker_of(folder).exists():
         return
+    at_work = UserError(f"{folder} is at work in another process. Stop that first, or wait for it.")
     if is_at_work(folder):
-        raise UserError(f"{folder} is at work in another process. Stop that first, or wait for it.")
+        raise at_work
     goes_on = (folder / "run.json").is_file()
     asked = ["resume", str(folder)] if goes_on else ["run", *words(data, options, str(folder))]
     if not goes_on:
@@ -205,7 +207,8 @@ def begin(folder: Path, data: str, options: Mapping[str, str], rates: Mapping[st
         folder.mkdir(exist_ok=True)
         exports.write_file([json.dumps(rates)], folder / RATES)
     with log_of(folder).open("ab") as log:
-        hold(log.fileno())
+        if not hold(log.fileno()):
+            raise at_work
         log.write(f"{PROMPT}{shlex.join(['python', '-m', 'trainer', *asked])}\n".encode())
         log.flush()
         children[folder] = process = subprocess.Popen(
@@ -411,12 +414,21 @@ def is_at_work(folder: Path) -> bool:
     return is_held(log_of(folder)) or (record_of(folder).get("state") == "running" and is_held(folder))
 
 
-def hold(handle: int) -> None:
-    """Lock an open file, for as long as it or a copy of it in another process is open."""
-    if os.name != "nt":
-        import fcntl
+def hold(handle: int) -> bool:
+    """Lock an open file, for as long as it or a copy of it in another process is open; return whether nobody else does.
 
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    Who asks whether it is held holds it for a moment, so this is tried again for half a second.
+    """
+    if os.name == "nt":
+        return True
+    import fcntl
+
+    for _ in range(10):
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def is_held(path: Path) -> bool:

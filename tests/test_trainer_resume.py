@@ -1,9 +1,11 @@
 """Runs that do not go straight to their end: stopped, gone on with, diverged, ended early."""
 
+import errno
 import json
 import os
 import shutil
 import signal
+import threading
 
 import pytest
 from trainer_fixtures import SUMS, sums, tiny_base  # noqa: F401
@@ -72,6 +74,36 @@ def test_five_steps_and_five_after_a_stop_are_ten_bit_for_bit(stopped, tiny_base
     assert not (stopped / "checkpoints").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "evaluations"),
+    [
+        # Answers with other weights than it learns with: one evaluation, so that the stop alone looks at those.
+        (["--optimizer", "schedule-free", "--patience", "0"], 1),
+        (["--optimizer", "prodigy"], 10),
+        (["--schedule", "plateau", "--learning-rate", "3e-2", "--force"], 10),
+    ],
+)
+def test_what_optimizer_and_schedule_know_is_kept_bit_for_bit(
+    options, evaluations, tiny_base, sums, tmp_path, monkeypatch  # noqa: F811
+):  # fmt: skip
+    monkeypatch.setattr("trainer.watch.EVALUATIONS", evaluations)
+    held_out = ["--validation", "0.4", "--batch-size", "8"]
+    asked = ["run", str(sums), "--base", str(tiny_base), *TEN_STEPS, *held_out, *options]
+    stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+    with monkeypatch.context() as patch:
+        stop_after(7, patch)
+        assert main([*asked, "-o", str(stopped)]) == 143
+    assert main(["resume", str(stopped)]) == 0
+    assert main([*asked, "-o", str(whole)]) == 0
+    adapter = "adapter/adapter_model.safetensors"
+    assert (stopped / adapter).read_bytes() == (whole / adapter).read_bytes()
+    one, other = (
+        [(line["loss"], line["learning_rate"]) for line in lines_of(folder / "metrics.jsonl")]
+        for folder in (stopped, whole)
+    )
+    assert one == other
+
+
 def test_each_line_has_its_loss_of_each_epoch(stopped):
     main(["resume", str(stopped)])
     losses = lines_of(stopped / "train_losses.jsonl")
@@ -90,6 +122,39 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(stopped, caps
     assert "The checkpoint of step 5 is not whole: optimizer.safetensors is not as it was saved." in said
     assert "Going on after step 4." in said
     assert len(lines_of(stopped / "metrics.jsonl")) == 10
+
+
+def test_behind_a_checkpoint_that_is_gone_on_from_there_is_none(stopped, monkeypatch):
+    """One behind it that could be read again later was gone on from then, over metrics that had been taken away."""
+    from trainer import run
+
+    os.truncate(stopped / "checkpoints" / "step-000005" / "weights.safetensors", 1000)
+    monkeypatch.setattr(run, "finish", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    assert main(["resume", str(stopped)]) == 130
+    assert [path.name for path in (stopped / "checkpoints").iterdir()] == ["step-000004"]
+    assert len(lines_of(stopped / "metrics.jsonl")) == 4
+
+
+def test_what_a_checkpoint_has_seen_is_written_before_it(tiny_base, sums, tmp_path, monkeypatch):  # noqa: F811
+    """A run killed right behind a checkpoint used to lack the losses of the lines since the one before."""
+    from trainer import checkpoints
+
+    save = checkpoints.save
+
+    def killed(run, step, *rest):
+        save(run, step, *rest)
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "save", killed)
+        assert main(["run", str(sums), "--base", str(tiny_base), "-o", str(folder), *TEN_STEPS]) == 130
+    assert main(["resume", str(folder)]) == 0
+    assert sorted(step for line in lines_of(folder / "train_losses.jsonl") for step in line["steps"]) == sorted(
+        [*range(1, 11)] * 12
+    )
 
 
 def test_changed_data_is_refused(tiny_base, sums, tmp_path, monkeypatch, capsys):  # noqa: F811
@@ -126,9 +191,9 @@ def test_a_base_with_other_weights_is_refused(stopped, capsys):
 
 
 def test_a_run_that_is_done_or_at_work_or_none_is_refused(stopped, tmp_path, capsys):
-    from trainer.record import Record
+    from trainer.record import alone
 
-    with Record.reopen(stopped).alone():
+    with alone(stopped):
         assert main(["resume", str(stopped)]) == 1
     assert "is at work in another process" in capsys.readouterr().err
     assert main(["resume", str(tmp_path)]) == 1
@@ -150,6 +215,83 @@ def test_the_second_signal_stops_at_once(tiny_base, sums, tmp_path, monkeypatch)
     assert main(["run", str(sums), "--base", str(tiny_base), "-o", str(folder), *TEN_STEPS]) == 130
     assert json.loads((folder / "run.json").read_text())["state"] == "stopped"
     assert not (folder / "checkpoints").exists()
+
+
+def test_a_run_that_was_stopped_while_it_was_measured_goes_on(tiny_base, sums, tmp_path, monkeypatch, capsys):  # noqa: F811
+    """TRL used to look for the first of the steps that are left, and there was none."""
+    from trainer import run
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "measure", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        assert main(["run", str(sums), "--base", str(tiny_base), "-o", str(folder), *TEN_STEPS]) == 143
+    assert json.loads((folder / "run.json").read_text())["state"] == "stopped"
+    adapter = (folder / "adapter" / "adapter_model.safetensors").read_bytes()
+    assert main(["resume", str(folder)]) == 0
+    assert "Going on after step 10." in capsys.readouterr().err
+    assert (folder / "adapter" / "adapter_model.safetensors").read_bytes() == adapter
+
+
+def test_a_signal_that_comes_after_the_last_step_stops_too(tiny_base, sums, tmp_path, monkeypatch, capsys):  # noqa: F811
+    """It used to be answered with "Stopping", and the run went on to its end."""
+    from trainer.watch import Watch
+
+    save = Watch.save
+
+    def interrupted(self, step):
+        save(self, step)
+        if step == 10:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Watch, "save", interrupted)
+    folder = tmp_path / "run"
+    assert main(["run", str(sums), "--base", str(tiny_base), "-o", str(folder), *TEN_STEPS]) == 143
+    assert f"Stopped. Go on with: python -m trainer resume {folder}" in capsys.readouterr().err
+
+
+def test_a_disk_that_fills_behind_the_last_checkpoint_is_said_and_the_run_goes_on(
+    tiny_base, sums, tmp_path, monkeypatch, capsys  # noqa: F811
+):  # fmt: skip
+    from trainer import run
+
+    def fails(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "save_result", fails)
+        assert main(["run", str(sums), "--base", str(tiny_base), "-o", str(folder), *TEN_STEPS]) == 1
+    said = capsys.readouterr().err
+    assert f"Error: The disk of {folder}/ is full. Make room, then go on with: python -m trainer resume" in said
+    assert main(["resume", str(folder)]) == 0
+
+
+def test_what_a_killed_process_had_half_written_is_gone_when_the_run_goes_on(stopped):
+    for name in (".run.json-k2j4", ".train_losses.jsonl-x8", "progress/.samples-000001.jsonl-q1"):
+        (stopped / name).parent.mkdir(exist_ok=True)
+        (stopped / name).write_text("{")
+    assert main(["resume", str(stopped)]) == 0
+    assert [path for path in stopped.rglob(".*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("content", ['{"state": "stop', '{"state": "stopped"}', "[]"])
+def test_a_record_that_is_not_whole_is_refused(content, stopped, capsys):
+    (stopped / "run.json").write_text(content)
+    assert main(["resume", str(stopped)]) == 1
+    assert f"Error: {stopped / 'run.json'} is not what this version writes" in capsys.readouterr().err
+
+
+def test_a_run_is_not_taken_to_be_at_work_by_who_looks_whether_it_is(stopped):
+    """A page that asked in the moment that a run went on used to have it refused."""
+    import fcntl
+
+    from trainer.record import alone
+
+    looking = os.open(stopped, os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    threading.Timer(0.1, os.close, [looking]).start()
+    with alone(stopped):
+        pass
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])
@@ -185,6 +327,26 @@ def test_a_number_that_is_none_ends_the_run_with_the_weights_of_the_step_before(
         assert torch.equal(kept[name.replace(".default", "")], weight)
     record = json.loads((folder / "run.json").read_text())
     assert (record["state"], "of step 4 is nan" in record["error"]) == ("failed", True)
+
+
+@pytest.mark.parametrize("step", [1, 4])
+def test_weights_that_the_validation_finds_ruined_are_not_kept(
+    step, tiny_base, sums, tmp_path, monkeypatch, capsys  # noqa: F811
+):  # fmt: skip
+    from safetensors.torch import load_file
+
+    from trainer.training import StepTrainer
+
+    heights = iter([*[1.0] * (step - 1), float("nan")])
+    monkeypatch.setattr(StepTrainer, "validate", lambda *_: (next(heights), {}))
+    folder = tmp_path / "run"
+    assert main(["run", str(sums), "--base", str(tiny_base), "-o", str(folder), *TEN_STEPS]) == 1
+    assert f"Error: The validation loss of step {step} is nan" in capsys.readouterr().err
+    assert (folder / "adapter").exists() == (step > 1)
+    if step > 1:
+        good = load_file(folder / "checkpoints" / "step-000003" / "weights.safetensors")
+        kept = load_file(folder / "adapter" / "adapter_model.safetensors")
+        assert all((kept[name.replace(".default", "")] == weight).all() for name, weight in good.items())
 
 
 @pytest.fixture(scope="module")
@@ -223,3 +385,24 @@ def test_training_ends_early_and_the_best_adapter_is_the_result(many_sums, tiny_
     best = load_file(folder / "checkpoints" / "step-000002" / "weights.safetensors")
     result = load_file(folder / "adapter" / "adapter_model.safetensors")
     assert all((result[name.replace(".default", "")] == weight).all() for name, weight in best.items())
+
+
+def test_a_best_checkpoint_that_is_damaged_does_not_keep_the_run_from_its_end(
+    many_sums, tiny_base, tmp_path, monkeypatch, capsys  # noqa: F811
+):  # fmt: skip
+    """The run used to end there, each time that it was gone on with."""
+    from trainer.watch import Watch
+
+    restore_best = Watch.restore_best
+
+    def damaged(self):
+        (self.record.folder / "checkpoints" / f"step-{self.best_step:06d}" / "weights.safetensors").write_bytes(b"")
+        restore_best(self)
+
+    monkeypatch.setattr(Watch, "restore_best", damaged)
+    folder = tmp_path / "run"
+    options = ["--validation", "0.4", *TEN_STEPS]
+    assert main(["run", str(many_sums), "--base", str(tiny_base), "-o", str(folder), *options]) == 0
+    assert "weights.safetensors is not as it was saved. It was the best; the weights of the last" in (
+        capsys.readouterr().err
+    )

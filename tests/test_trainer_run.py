@@ -270,6 +270,31 @@ def test_a_run_without_a_name_is_given_the_first_free_one(tmp_path, monkeypatch)
     assert choose_folder(None) == Path("runs/wren")
 
 
+@pytest.mark.parametrize("output", ["runs/mine", None])
+def test_of_two_runs_that_begin_at_once_none_writes_over_the_other(
+    output, tiny_base, sums, tmp_path, monkeypatch, capsys  # noqa: F811
+):  # fmt: skip
+    """The second one's run.json used to take the place of the first one's, before it was refused."""
+    from trainer import run
+
+    prepare = run.prepare_all
+    other = tmp_path / "runs" / ("mine" if output else "kestrel") / "run.json"
+
+    def slow(*arguments):
+        prepared = prepare(*arguments)
+        other.parent.mkdir(parents=True)
+        other.write_text("of another run")
+        return prepared
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "prepare_all", slow)
+    options = [*QUICK, "--epochs", "1", *(["-o", output] if output else [])]
+    assert main(["run", str(sums), "--base", str(tiny_base), *options]) == (1 if output else 0)
+    assert other.read_text() == "of another run"
+    said = capsys.readouterr()
+    assert "runs/mine exists already" in said.err if output else "The run is in runs/wren/" in said.out
+
+
 def test_a_run_goes_into_the_folder_of_its_learning_rate_and_into_no_other_that_is_not_empty(tmp_path):
     from trainer.record import choose_folder
 

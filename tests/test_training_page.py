@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from html import unescape
 from pathlib import Path
 
@@ -66,6 +67,20 @@ def run_page(client, number):
 
 def words(page):
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", page.text)).split())
+
+
+def test_a_run_begins_though_somebody_looks_in_that_moment_whether_it_is_at_work(trainer, home):
+    """It used to break down where a page asked just then."""
+    import fcntl
+
+    folder = home / "runs" / "kestrel"
+    folder.parent.mkdir(parents=True)
+    training.log_of(folder).touch()
+    looking = os.open(training.log_of(folder), os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    threading.Timer(0.1, os.close, [looking]).start()
+    training.begin(folder, "pairs.jsonl", {})
+    assert training.is_at_work(folder)
 
 
 def test_the_options_of_the_form_are_those_of_the_trainer():

@@ -8,7 +8,6 @@ tell. Tensors are in safetensors and the rest in JSON: nothing in a run's folder
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer import UserError
+from trainer.record import is_full
 
 FOLDER = "checkpoints"
 MANIFEST = "files.json"
@@ -82,9 +82,7 @@ def failure(error: Exception, run: Path, step: int) -> str:
     """Return what went wrong while saving, what is left, and what to do."""
     there = numbers(run / FOLDER)
     kept = f"That of step {max(there)} is whole" if there else "There is none before it"
-    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "os error 28" in str(error)
-    why = f"the disk of {run}/ is full" if full else str(error)
-    remedy = "Make room" if full else "Mend that"
+    why, remedy = (f"the disk of {run}/ is full", "Make room") if is_full(error) else (str(error), "Mend that")
     return (
         f"The checkpoint of step {step} could not be saved, since {why}. {kept}. {remedy}, then go on with: "
         f"python -m trainer resume {run}"
@@ -162,6 +160,11 @@ def keep_only(run: Path, steps: Collection[int]) -> None:
             with contextlib.suppress(FileNotFoundError):
                 (path / MANIFEST).unlink()
             shutil.rmtree(path, ignore_errors=True)
+
+
+def keep_until(run: Path, step: int) -> None:
+    """Take away the checkpoints behind a step, from which a run goes on: what is noted of their steps is no more."""
+    keep_only(run, [each for each in numbers(run / FOLDER) if each <= step])
 
 
 def remove_all(run: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.metadata
 import json
 import os
 import platform
 import secrets
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -26,6 +28,7 @@ NAMES = (
     "redstart goldcrest bittern sandpiper nuthatch"
 ).split()
 SOFTWARE = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "tokenizers", "datasets")
+TRIES, PAUSE_SECONDS = 10, 0.05  # who asks whether a run is at work holds its lock for a moment
 
 
 def choose_folder(output: str | None) -> Path:
@@ -42,6 +45,68 @@ def choose_folder(output: str | None) -> Path:
     return folder
 
 
+def make_folder(output: str | None) -> Path:
+    """Make the folder of a run and return it: a free name may have been taken since it was chosen. Raises UserError."""
+    while True:
+        folder = choose_folder(output)
+        try:
+            folder.mkdir(parents=True, exist_ok=output is not None)
+        except OSError as error:
+            if output is None and folder.exists():
+                continue
+            raise UserError(f"{folder} cannot be made: {error.strerror}. Choose another folder with -o.") from None
+        return folder
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether something could not be written since the disk is full: of safetensors, its words alone say so."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error)
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the folder of a run, so that no other process writes to it. Raises UserError where one does, or none is."""
+    if os.name == "nt":
+        yield
+        return
+    import fcntl
+
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise UserError(f"{folder} is no run: {error.strerror}. Start one with: python -m trainer run") from None
+    try:
+        for left in reversed(range(TRIES)):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if not left:
+                    raise UserError(
+                        f"{folder} is at work in another process. Stop that first, or wait for it."
+                    ) from None
+                time.sleep(PAUSE_SECONDS)
+        yield
+    finally:
+        os.close(handle)
+
+
+def is_at_work(folder: Path) -> bool:
+    """Whether a process trains into a folder: it is held by `alone`."""
+    if os.name == "nt":
+        return False
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+
+
 class Record:
     """A run as it is written down, used as a context: what ends the run is its last line.
 
@@ -54,7 +119,7 @@ class Record:
 
     @classmethod
     def begin(cls, folder: Path, asked: RunConfig, resolved: FilledConfig, **facts: Any) -> Record:
-        """Make the folder of a run and write run.json into it: a crash leaves its trace."""
+        """Write run.json into the folder of a run, which is held by now: a crash leaves its trace."""
         record = cls(
             folder,
             {
@@ -80,12 +145,19 @@ class Record:
         try:
             facts = json.loads(file.read_text("utf-8"))
             state = facts["state"]
+            FilledConfig(**facts["config"]["resolved"])
+            _ = facts["base"], facts["data"]["path"], facts["data"]["sha256"]
         except FileNotFoundError:
             raise UserError(
                 f"{folder} is no run: it holds no run.json. Start one with: python -m trainer run"
             ) from None
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise UserError(f"{file} cannot be read: {error}.") from None
+        except OSError as error:
+            raise UserError(f"{file} cannot be read: {error.strerror}.") from None
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(
+                f"{file} is not what this version writes: {type(error).__name__}: {error}. Put it back, or start "
+                "another run with: python -m trainer run"
+            ) from None
         if state == "done":
             raise UserError(
                 f"{folder} is done: there is nothing to go on with. Start another with: python -m trainer run"
@@ -96,6 +168,8 @@ class Record:
         """Note that the run goes on after a step, and forget what was noted of the steps behind it."""
         self.facts.setdefault("resumed", []).append({"at": now(), "step": step, "was": self.facts["state"]})
         self.facts |= {"state": "running", "ended": None, "error": None, "software": software_versions()}
+        for left in [each for folder in (self.folder, self.folder / "progress") for each in folder.glob(".*.json*-*")]:
+            left.unlink()  # of a process that was killed while it wrote
         self.keep_lines("metrics.jsonl", [line for line in self.metrics() if line["step"] <= step])
         self.write()
 
@@ -108,26 +182,6 @@ class Record:
             for line in file:
                 with contextlib.suppress(ValueError):
                     yield json.loads(line)
-
-    @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """Hold the run, so that no other process writes to it. Raises UserError where one does."""
-        if os.name == "nt":
-            yield
-            return
-        import fcntl
-
-        handle = os.open(self.folder, os.O_RDONLY)
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise UserError(
-                    f"{self.folder} is at work in another process. Stop that first, or wait for it."
-                ) from None
-            yield
-        finally:
-            os.close(handle)
 
     def __enter__(self) -> Record:
         return self
@@ -166,10 +220,6 @@ class Record:
 
 class Unwritten(Record):
     """The record of a run as the processes beside its first one have it: to be read, and written by the first."""
-
-    @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        yield
 
     def write(self) -> None:
         pass

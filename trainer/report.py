@@ -25,6 +25,7 @@ from typing import Any, BinaryIO, NoReturn
 from urllib.parse import quote, urlencode, urlsplit
 
 from trainer import UserError
+from trainer.record import is_at_work
 
 TOKEN = "CURATOR_TOKEN"
 FILES = (
@@ -73,8 +74,8 @@ class Destination:
         self.url, self.token = url.rstrip("/"), token
         self.opener = urllib.request.build_opener(NoRedirect)
 
-    def call(self, method: str, path: str, body: bytes | None = None, **query: Any) -> dict[str, Any]:
-        """Send one request, and return the answer.
+    def call(self, method: str, path: str, wanted: str, body: bytes | None = None, **query: Any) -> Any:
+        """Send one request, and return what is wanted of the answer.
 
         Raises Unreachable where another try may help, Behind and Unwanted for a file, UserError where nothing helps.
         """
@@ -84,12 +85,12 @@ class Destination:
         request.add_header("Content-Type", "application/octet-stream")
         try:
             with self.opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
-                return dict(json.loads(answer.read()))
+                return json.loads(answer.read())[wanted]
         except urllib.error.HTTPError as error:
             self.refuse(error)
         except (OSError, http.client.HTTPException) as error:
             raise Unreachable(str(getattr(error, "reason", error)) or type(error).__name__) from error
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, KeyError):
             raise UserError(f"{self.url} answers, but not as Curator does. Is the address right?") from None
 
     def refuse(self, error: urllib.error.HTTPError) -> NoReturn:
@@ -131,11 +132,11 @@ def destination(url: str | None, token: str | None, *, asks: bool = True) -> Des
     to = Destination(url, token)
     try:
         if asks:
-            to.call("GET", "")
+            to.call("GET", "", "token")
     except Unreachable as error:
         say(f"Curator at {to.url} cannot be reached: {error}. What there is to send waits until it can.")
     except Unwanted as error:
-        raise UserError(str(error)) from None
+        raise UserError(f"{to.url}: {error}") from None
     return to
 
 
@@ -201,22 +202,6 @@ def report(folder: Path, to: Destination) -> str:
     return send_all(folder, to, over)
 
 
-def is_at_work(folder: Path) -> bool:
-    """Whether a process trains into a folder: it holds the lock that `Record.alone` took."""
-    if os.name == "nt":
-        return False
-    import fcntl
-
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except OSError:
-        return True
-    finally:
-        os.close(handle)
-
-
 def send_all(folder: Path, to: Destination, over: threading.Event) -> str:
     """Send what a run has until it is `over`, trying again where nothing gets through. Return the run's page.
 
@@ -225,10 +210,12 @@ def send_all(folder: Path, to: Destination, over: threading.Event) -> str:
     report = Report(folder, to)
     pause, failed_since, told = 0.0, None, False
     while True:
-        is_over, began = over.wait(pause), time.monotonic()
+        is_over, began, taken = over.wait(pause), time.monotonic(), report.taken
         try:
             report.send(is_over=is_over)
         except Unreachable as error:
+            if report.taken > taken:  # some of it got through
+                pause, report.ended = 0.0, None
             # Many trainers that lost one server must not all come back in the same second.
             pause = min(LONGEST_PAUSE, 2 * max(pause, 0.5)) * random.uniform(0.75, 1.25)
             if failed_since is None:
@@ -263,6 +250,7 @@ class Report:
         self.page = ""
         self.sent: dict[str, Any] = {}  # by name: the state of the file that is there, None for one that is not wanted
         self.there: dict[str, dict[str, Any]] | None = None  # by name, size and sha256, as the other side says
+        self.taken = 0  # pieces, so far
         self.signed = 0.0
         self.ended: float | None = None
 
@@ -273,7 +261,7 @@ class Report:
         if not self.key:
             self.key = quote(read_id(self.folder), safe="")
         if self.there is None:
-            self.there = self.to.call("GET", self.key)["files"]
+            self.there = self.to.call("GET", self.key, "files")
         progress = sorted(f"progress/{path.name}" for path in (self.folder / "progress").glob("samples-*.jsonl"))
         # The record first, as it says whose files these are; last as well, as it says that they are all there.
         first = [] if "run.json" in self.there else ["run.json"]
@@ -288,7 +276,7 @@ class Report:
 
     def sign(self, is_over: bool) -> None:
         try:
-            self.page = self.to.call("POST", self.key, over=int(is_over))["page"]
+            self.page = self.to.call("POST", self.key, "page", over=int(is_over))
         except Unwanted as error:
             raise UserError(f"{self.to.url}: {error}") from None
         self.signed = time.monotonic()
@@ -327,10 +315,11 @@ class Report:
             piece = file.read(min(PIECE_BYTES, size - at))
             try:
                 path = f"{self.key}/{quote(name)}"
-                at = self.to.call("PUT", path, piece, at=at, size=size, sha256=sha256)["there"]
+                at = self.to.call("PUT", path, "there", piece, at=at, size=size, sha256=sha256)
             except Behind as behind:
                 at = min(behind.there, size)
                 continue
+            self.taken += 1
             if at >= size:
                 return
         raise Unreachable(f"{name} does not come through whole")

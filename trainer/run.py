@@ -19,7 +19,7 @@ from trainer.model import add_adapter
 from trainer.preference import PreferenceTrainer
 from trainer.preparing import Prepared, prepare_all, steps_of
 from trainer.ranks import say
-from trainer.record import Record, Unwritten, choose_folder
+from trainer.record import Record, Unwritten, alone, choose_folder, is_full, make_folder
 from trainer.sample import Answer, generate, sample_lines
 from trainer.training import Diverged, StepTrainer, keeps_lines_apart, longest_row
 from trainer.watch import Watch, peak_memory
@@ -34,7 +34,7 @@ def run(asked: RunConfig, token: str | None = None) -> Record:
     All that can be refused is refused before the folder is made. Raises UserError. `token` opens `asked.report_to`.
     """
     with ranks.joined():
-        folder, path = ranks.first(lambda: (choose_folder(asked.output), find_data(asked)))
+        _, path = ranks.first(lambda: (choose_folder(asked.output), find_data(asked)))
         to = ranks.agree(lambda: report.destination(asked.report_to, token, asks=ranks.is_first()))
         prepared = prepare_all(asked, path)
         tell_plan(prepared)
@@ -50,12 +50,19 @@ def run(asked: RunConfig, token: str | None = None) -> Record:
             "device": {"name": base.device.title, "dtype": str(base.device.dtype).removeprefix("torch.")},
             "processes": ranks.count(),
         }
-        begin = Record.begin if ranks.is_first() else Unwritten.begin
-        record = ranks.agree(lambda: begin(folder, asked, config, **facts))
-        with holding(record), report.sending(folder, to), record:
-            ranks.agree(lambda: check_seen(folder))
-            finish(prepared, record, None)
+        folder = ranks.first(lambda: make_folder(asked.output))
+        with holding(folder):
+            ranks.first(lambda: choose_folder(str(folder)))  # refused where another run was there first
+            record = ranks.agree(lambda: kind().begin(folder, asked, config, **facts))
+            with report.sending(folder, to), record:
+                ranks.agree(lambda: check_seen(folder))
+                finish(prepared, record, None)
     return record
+
+
+def kind() -> type[Record]:
+    """Return what this process has of the run's record."""
+    return Record if ranks.is_first() else Unwritten
 
 
 def find_data(asked: RunConfig) -> Path:
@@ -63,11 +70,21 @@ def find_data(asked: RunConfig) -> Path:
 
 
 @contextlib.contextmanager
-def holding(record: Record) -> Iterator[None]:
-    """Hold the run for its first process. Raises UserError in all of them where it is held already."""
+def holding(folder: Path) -> Iterator[None]:
+    """Hold the run for its first process. Raises UserError in all of them where it is held already.
+
+    A disk that is full, whatever was to be written, is raised as UserError too.
+    """
     with contextlib.ExitStack() as held:
-        ranks.agree(lambda: held.enter_context(record.alone()))
-        yield
+        ranks.agree(lambda: held.enter_context(alone(folder)) if ranks.is_first() else None)
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, UserError) or not is_full(error):
+                raise
+            raise UserError(
+                f"The disk of {folder}/ is full. Make room, then go on with: python -m trainer resume {folder}"
+            ) from error
 
 
 def check_seen(folder: Path) -> None:
@@ -85,10 +102,10 @@ def resume(folder: Path, report_to: str | None = None, token: str | None = None)
     Raises UserError where it is done, is at work, or its data, base or batches are no longer the same.
     """
     with ranks.joined():
-        record = ranks.agree(lambda: (Record if ranks.is_first() else Unwritten).reopen(folder))
-        reported = report_to or record.facts["config"]["resolved"].get("report_to")
-        to = ranks.agree(lambda: report.destination(reported, token, asks=ranks.is_first()))
-        with holding(record):
+        with holding(folder):  # before its record is read, which another process might be bringing to its end
+            record = ranks.agree(lambda: kind().reopen(folder))
+            reported = report_to or record.facts["config"]["resolved"].get("report_to")
+            to = ranks.agree(lambda: report.destination(reported, token, asks=ranks.is_first()))
             go_on(record, to)
     return record
 
@@ -108,6 +125,7 @@ def go_on(record: Record, to: report.Destination | None) -> None:
     say(f"Going on after step {step}." if checkpoint else "There is no checkpoint yet: beginning at the first step.")
     record.facts["processes"] = ranks.count()
     record.go_on(step)
+    ranks.first(lambda: checkpoints.keep_until(record.folder, step))
     with report.sending(record.folder, to), record:
         finish(prepared, record, checkpoint)
 
@@ -240,8 +258,9 @@ def fit(prepared: Prepared, record: Record, checkpoint: Checkpoint | None) -> An
         try:
             with watch.catching_signals():
                 trainer.train()
-        except Diverged:
-            keep_result(model, prepared, record)
+        except Diverged as diverged:
+            if diverged.good:
+                keep_result(model, prepared, record)
             raise
     if watch.stops is not None:
         raise Stopped(watch.stops, f"Stopped. Go on with: python -m trainer resume {record.folder}")

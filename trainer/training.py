@@ -33,7 +33,11 @@ Worked = tuple[torch.Tensor, list[tuple[list[int], torch.Tensor]]]
 
 
 class Diverged(UserError):
-    """The loss or the gradient is no longer a number; the weights are those of the step before."""
+    """The loss or the gradient is no longer a number; the weights are those after step `good`, 0 for none to keep."""
+
+    def __init__(self, words: str, good: int = 0) -> None:
+        super().__init__(words)
+        self.good = good
 
 
 class StepTrainer(SFTTrainer):
@@ -77,7 +81,8 @@ class StepTrainer(SFTTrainer):
         super().__init__(
             model=model,
             args=arguments(base, config, len(steps), folder, activation_checkpointing),
-            train_dataset=datasets.Dataset.from_dict({"step": list(range(start, len(steps)))}),
+            # TRL looks at its first row, which a run that is only to be measured still needs.
+            train_dataset=datasets.Dataset.from_dict({"step": list(range(len(steps)))}),
             processing_class=base.tokenizer,
             data_collator=list,
             callbacks=list(callbacks),

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import transformers
 
-from trainer import Stopped, checkpoints, ranks, schedules, shards
+from trainer import Stopped, UserError, checkpoints, ranks, schedules, shards
 from trainer.chance import random_state, set_random_state
 from trainer.config import FilledConfig
 from trainer.dataset import Example, Rendered, Renderer
@@ -85,12 +85,19 @@ class Watch(transformers.TrainerCallback):
         return self.picks_best and self.since_best >= self.config.patience
 
     def restore_best(self) -> None:
-        """Put the weights of the best evaluation in place, where there are lines enough to tell."""
+        """Put the weights of the best evaluation in place, where there are lines enough to tell; else the last stay."""
         if self.picks_best and self.best:
-            best = checkpoints.read_step(self.record.folder, self.best_step)
-            shards.load_weights(self.trainer.model, best.tensors("weights"))
-            self.say(f"Kept: step {self.best_step}, with the lowest validation loss, {self.best['eval_loss']:.3f}.")
-        elif callable(getattr(self.trainer.optimizer, "eval", None)):
+            try:
+                best = checkpoints.read_step(self.record.folder, self.best_step)
+            except UserError as fault:  # to go on with it would end here again
+                words = f"{fault} It was the best; the weights of the last step are kept in its place."
+                self.record.facts["notes"] = [*self.record.facts.get("notes", []), words]
+                self.say(words)
+            else:
+                shards.load_weights(self.trainer.model, best.tensors("weights"))
+                self.say(f"Kept: step {self.best_step}, with the lowest validation loss, {self.best['eval_loss']:.3f}.")
+                return
+        if self.has_learning_weights and self.trainer.optimizer:
             self.trainer.optimizer.eval()
 
     @property
@@ -118,19 +125,27 @@ class Watch(transformers.TrainerCallback):
             trainer.slowed = self.resumed.state["watch"]["slowed"]
             packed = checkpoints.unpack_optimizer(self.resumed.tensors("optimizer"), self.resumed.state["optimizer"])
             trainer.optimizer.load_state_dict(shards.lay_out(packed, trainer.optimizer))
+            rates = [group["lr"] for group in trainer.optimizer.param_groups]
+            trainer.lr_scheduler.load_state_dict(trainer.lr_scheduler.state_dict() | {"_last_lr": rates})
+            if self.has_learning_weights:
+                trainer.optimizer.train()
+                shards.load_weights(trainer.model, self.resumed.tensors("learning"))
             chances = self.resumed.state["random"]
             set_random_state(chances[ranks.index() % len(chances)])
         self.started = time.monotonic()
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        step = state.global_step + 1
-        if not math.isfinite(self.trainer.loss):
-            raise Diverged(self.words_of_divergence("loss", self.trainer.loss, step, step - 1))
-        weights = self.trainer.model.parameters()
-        gradients = [shards.local(weight.grad) for weight in weights if weight.grad is not None]
-        is_finite = bool(torch.stack(torch._foreach_norm(gradients)).isfinite().all())
-        if not all(ranks.gather(is_finite)):
-            raise Diverged(self.words_of_divergence("gradient", math.nan, step, step - 1))
+        step, weights = state.global_step + 1, list(self.trainer.model.parameters())
+        what, value = "loss", self.trainer.loss
+        if math.isfinite(value):
+            if are_finite([shards.local(weight.grad) for weight in weights if weight.grad is not None]):
+                return
+            what, value = "gradient", math.nan
+        if not are_finite([shards.local(weight.detach()) for weight in weights if weight.requires_grad]):
+            raise self.diverged(what, value, step, self.fall_back())
+        if self.has_learning_weights:
+            self.trainer.optimizer.eval()
+        raise self.diverged(what, value, step, step - 1)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **kwargs: Any) -> None:
         if "loss" not in logs:
@@ -139,7 +154,7 @@ class Watch(transformers.TrainerCallback):
         self.seconds += time.monotonic() - self.started
         late = time.monotonic() - self.saved_at > SAVE_SECONDS
         told = ranks.gather((self.asked(), late, peak_memory()))
-        self.stops = next((signal for signal, _, _ in told if signal is not None), None)
+        self.stops = self.signal_of([each for each, _, _ in told])
         self.line_losses.add(step, self.trainer.line_losses)
         self.losses.append(self.trainer.loss)
         line = self.measure_step(step, logs, max(peak for _, _, peak in told))
@@ -192,10 +207,7 @@ class Watch(transformers.TrainerCallback):
             loss, measures = ranks.gather(self.trainer.validate(self.validation))[0]
             self.answer(step)
         if not math.isfinite(loss):  # the weights are ruined already
-            good, _ = checkpoints.newest_whole(self.record.folder)
-            if good:
-                shards.load_weights(self.trainer.model, good.tensors("weights"))
-            raise Diverged(self.words_of_divergence("validation loss", loss, step, good.step if good else 0))
+            raise self.diverged("validation loss", loss, step, self.fall_back())
         if self.best is None or loss < self.best["eval_loss"]:
             self.best, self.since_best = {"step": step, "eval_loss": loss}, 0
         else:
@@ -225,24 +237,33 @@ class Watch(transformers.TrainerCallback):
     def best_step(self) -> int:
         return int(self.best["step"]) if self.best else 0
 
+    @property
+    def has_learning_weights(self) -> bool:
+        """Whether the optimizer learns with other weights than it answers with."""
+        return self.config.optimizer == "schedule-free"
+
     @contextlib.contextmanager
-    def answering_weights(self) -> Iterator[None]:
-        """Put the weights in place that an optimizer answers with, where those it learns with are others."""
-        optimizer = self.trainer.optimizer
-        differs = callable(getattr(optimizer, "eval", None))
-        if differs:
-            optimizer.eval()
+    def answering_weights(self) -> Iterator[checkpoints.Tensors]:
+        """Put the weights in place that the optimizer answers with; yield those it learns with, where they are others.
+
+        These come back as they were: computed from the others they would be so to the last digit but one.
+        """
+        if not self.has_learning_weights:
+            yield {}
+            return
+        optimizer, learning = self.trainer.optimizer, shards.trained_weights(self.trainer.model)
+        optimizer.eval()
         try:
-            yield
+            yield learning
         finally:
-            if differs:
-                optimizer.train()
+            optimizer.train()
+            shards.load_weights(self.trainer.model, learning)
 
     # Checkpoints
 
     def save(self, step: int) -> None:
         """Keep all that the next step depends on, and take away what no step needs any more."""
-        with self.answering_weights():
+        with self.answering_weights() as learning:
             weights = shards.trained_weights(self.trainer.model)
             optimizer, packed = checkpoints.pack_optimizer(self.trainer.optimizer.state_dict())
             state = {
@@ -257,12 +278,15 @@ class Watch(transformers.TrainerCallback):
                     "tokens_at_once": self.trainer.tokens_at_once,
                 },
             }
-            ranks.first(lambda: self.write(step, {"weights": weights, "optimizer": optimizer}, state))
+            tensors = {"weights": weights, "optimizer": optimizer} | ({"learning": learning} if learning else {})
+            ranks.first(lambda: self.write(step, tensors, state))
         self.saved_at = time.monotonic()
 
     def write(self, step: int, tensors: dict[str, checkpoints.Tensors], state: dict[str, Any]) -> None:
-        checkpoints.save(self.record.folder, step, tensors, state)
+        # Whoever goes on from the checkpoint takes of these what it has seen, so none of that may come after it.
+        checkpoints.flush(self.record.folder / "metrics.jsonl")
         self.line_losses.write()
+        checkpoints.save(self.record.folder, step, tensors, state)
         newest = checkpoints.numbers(self.record.folder / checkpoints.FOLDER)[-KEPT:]
         checkpoints.keep_only(self.record.folder, {*newest, *([self.best_step] if self.picks_best else [])})
 
@@ -270,7 +294,10 @@ class Watch(transformers.TrainerCallback):
 
     @contextlib.contextmanager
     def catching_signals(self) -> Iterator[None]:
-        """Let Ctrl-C and SIGTERM end the step and save; the second one stops at once."""
+        """Let Ctrl-C and SIGTERM end the step and save; the second one stops at once.
+
+        One that came too late for the last step stops the run behind it, where all is saved already.
+        """
 
         def note(number: int, frame: Any) -> None:
             if self.asked_to_stop is not None:
@@ -278,29 +305,45 @@ class Watch(transformers.TrainerCallback):
             self.asked_to_stop = number
             self.say("Stopping after this step, and saving it. Once more stops at once.")
 
-        if threading.current_thread() is not threading.main_thread():  # Ray's, which gets none
-            yield
-            return
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        # Ray's thread gets no signals.
+        numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+        before = {number: signal.signal(number, note) for number in numbers}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+        self.stops = self.signal_of(ranks.gather(self.asked()))
 
     def asked(self) -> int | None:
         """Return the signal by which this process was asked to stop, or which the file for it stands for."""
-        by_file = ranks.is_first() and (self.record.folder / STOP).exists()
-        return signal.SIGINT if by_file and self.asked_to_stop is None else self.asked_to_stop
+        if self.asked_to_stop is None and ranks.is_first():
+            with contextlib.suppress(OSError):  # taken away, else it would stop the run that goes on as well
+                (self.record.folder / STOP).unlink()
+                self.asked_to_stop = signal.SIGINT
+        return self.asked_to_stop
 
-    def words_of_divergence(self, what: str, value: float, step: int, good: int) -> str:
+    def signal_of(self, told: Sequence[int | None]) -> int | None:
+        """Return the signal that any of the processes was told to stop by."""
+        return next((each for each in told if each is not None), None)
+
+    def fall_back(self) -> int:
+        """Put the weights of the newest checkpoint in place, and return its step; 0 where there is none."""
+        found, _ = checkpoints.newest_whole(self.record.folder)
+        if found is None:
+            return 0
+        shards.load_weights(self.trainer.model, found.tensors("weights"))
+        return found.step
+
+    def diverged(self, what: str, value: float, step: int, good: int) -> Diverged:
         places = [self.trainer.lines[line].example.place for line in self.trainer.step_lines]
         shown = ", ".join(places[:16]) + (f" and {len(places) - 16} more" if len(places) > 16 else "")
         kept = f"The weights of step {good} are kept. " if good else ""
-        return (
+        return Diverged(
             f"The {what} of step {step} is {value}, so nothing can be learned any more. {kept}"
             f"Try a third of the learning rate: --learning-rate {self.config.learning_rate / 3:.2g}, and look at the "
-            f"lines of the step: {shown}."
+            f"lines of the step: {shown}.",
+            good,
         )
 
     def warn(self, step: int) -> None:
@@ -342,6 +385,11 @@ class Watch(transformers.TrainerCallback):
             return
         lead = "\r\x1b[K" if sys.stderr.isatty() else ""
         print(f"{lead}{words}", file=sys.stderr, flush=True)
+
+
+def are_finite(tensors: Sequence[torch.Tensor]) -> bool:
+    """Whether tensors hold nothing but numbers, those of all processes."""
+    return all(ranks.gather(bool(torch.stack(torch._foreach_norm(tensors)).isfinite().all())))
 
 
 def running(numbers: Sequence[int]) -> list[int]:
