@@ -99,7 +99,7 @@ def evaluate_again(folder: Path, data: Path | None = None, previous: Path | None
     lines: dict[str, Any] = {}
     for each in speakers(folder, names, previous):
         say(f"Measuring {each.name}.")
-        rendered, _ = each.renderer.render_all(examples)
+        rendered, *_ = each.renderer.render_all(examples)
         rendered = [line for line in rendered if len(line.input_ids) <= each.longest]
         lines = {line.example.place: line for line in rendered if not lines or line.example.place in lines}
         if not lines:

@@ -15,8 +15,9 @@ from trainer.dataset.reading import (
     read_line,
     verify,
 )
-from trainer.dataset.rendering import IGNORED, Rendered, Renderer, TokenView, find_max_tokens, leave_out_long
+from trainer.dataset.rendering import IGNORED, Rendered, Renderer, check_left, find_max_tokens, leave_out_long
 from trainer.dataset.splitting import normalise, split
+from trainer.dataset.viewing import TokenView
 
 __all__ = [
     "IGNORED",
@@ -27,6 +28,7 @@ __all__ = [
     "Rendered",
     "Renderer",
     "TokenView",
+    "check_left",
     "describe",
     "decode",
     "export_files",

@@ -200,7 +200,8 @@ def draw(
 ) -> Plan:
     """Return the plan of a run on lines that were read and split. Raises UserError where no line is left."""
     machine = find_machine(asked.threads)
-    rendered, forged = renderer.render_all(examples)
+    rendered, forged, refused = renderer.render_all(examples)
+    dataset.check_left(rendered, forged + refused)
     lengths = [line.longest for line in rendered]
     config = fill_in(
         asked,
@@ -219,7 +220,7 @@ def draw(
         findings=[
             *findings,
             *check_template(renderer),
-            *check_lines(rendered, kept, forged, long, limit, sizes.context),
+            *check_lines(rendered, kept, forged, refused, long, limit, sizes.context),
             *check_rate(config, prior),
             *check_memory(predicted.memory, config, kept, sizes, machine),
             *check_disk(predicted.disk),
@@ -238,5 +239,5 @@ def draw(
         prior=prior,
         predicted=predicted,
         kept=kept,
-        left_out=forged + long,
+        left_out=forged + refused + long,
     )

@@ -83,6 +83,7 @@ def check_lines(
     rendered: Sequence[Rendered],
     kept: Sequence[Rendered],
     forged: list[str],
+    refused: list[str],
     long: list[str],
     limit: int,
     context: int,
@@ -94,6 +95,9 @@ def check_lines(
             f"{number_of(forged)} left out, since a control token of the base stands in the text. Write it otherwise."
         )
         found.append(Finding("warning", "control-token", words, forged))
+    if refused:
+        words = f"{number_of(refused)} left out, since the chat template of the base refuses them."
+        found.append(Finding("warning", "refused", f"{words} Write them otherwise, or choose another base.", refused))
     if long:
         hopeless = sum(line.answer_tokens > context for line in rendered)
         why = f"; of {hopeless:,} the answer alone is longer than the {context:,} tokens of the base" * bool(hopeless)
