@@ -87,7 +87,7 @@ class Renderer:
         if self.backend is None:
             raise UserError("The tokenizer of this base is of a kind too old to be used. Choose another base.")
         if tokenizer.eos_token is None:
-            raise UserError("The tokenizer of this base has no end token, so no answer could ever end.")
+            raise UserError("The tokenizer of this base has no end token, so no answer could end. Choose another base.")
         self.backend.no_truncation()
         self.backend.no_padding()
         self.has_own_template = tokenizer.chat_template is not None
@@ -148,7 +148,8 @@ class Renderer:
             raise
         except Exception as error:  # a template may raise whatever its author chose
             raise UserError(
-                f"The chat template of the base cannot write a question and its answer: {error}. Choose another base."
+                f"The chat template of the base cannot write a question and its answer: {said(error)}. "
+                "Choose another base."
             ) from error
         if "the-question" not in prompt or "the-answer" not in whole:
             raise UserError("The chat template of the base drops questions or answers. Choose another base.")
@@ -183,7 +184,7 @@ class Renderer:
             whole = self.text(messages, prompt=False)
         except Exception as error:  # a template may raise whatever its author chose
             raise UserError(
-                f"{example.place} is refused by the chat template of the base: {error}. "
+                f"{example.place} is refused by the chat template of the base: {said(error)}. "
                 "Leave the line out, or choose another base."
             ) from error
         if whole.startswith(prompt) and whole.endswith(self.closing):
@@ -299,7 +300,7 @@ class Renderer:
                     try:
                         written += [self.write(each) for each in answers_of(example)]
                     except UserError as refusal:
-                        refused.append(f"{example.place} is refused by the template: {refusal.__cause__}")
+                        refused.append(f"{example.place} is refused by the template: {said(refusal.__cause__)}")
                 begun = (written, other.submit(self.tokenise, written))
                 rendered += self.judged(*waiting) if waiting else []
                 waiting = begun
@@ -310,6 +311,11 @@ class Renderer:
         """Return the examples rendered, each with the answer that it is better than, if there is one."""
         lines = iter(self.label_all(written, ids.result()))
         return [line if line.example.rejected is None else replace(line, rejected=next(lines)) for line in lines]
+
+
+def said(error: BaseException | None) -> str:
+    """Return what a template's author let it say, to stand within a sentence."""
+    return str(error).rstrip(".")
 
 
 def answers_of(example: Example) -> list[Example]:

@@ -168,10 +168,7 @@ def make(asked: RunConfig) -> Plan:
     path = Path(asked.data) if asked.data else dataset.newest_export()
     examples, faults = dataset.read(path, asked.method)
     if not any(example.split == "train" for example in examples):
-        found = f"{faults[0]} {len(faults)} such lines. " if faults else ""
-        raise UserError(
-            f"{path} has no line to train on. {found}Write it again with: {dataset.WRITTEN_BY[asked.method]}"
-        )
+        raise UserError(dataset.nothing_in(path, faults, asked.method))
     findings = [*check_export(path, asked), *check_faults(faults, asked.method)]
     try:
         examples = dataset.split(examples, asked.validation, asked.test, asked.seed)
