@@ -44,6 +44,10 @@ SHARE = Limits(lambda value: 0 <= value < 0.5, "from 0 to below 0.5")
 PROBABILITY = Limits(lambda value: 0 <= value < 1, "from 0 to below 1")
 
 
+# What numpy takes, which is asked by libraries of ours.
+SEED = Limits(lambda value: 0 <= value < 2**32, "from 0 to 4294967295")
+
+
 def option(default: Any, reason: str, limits: Limits | None = None) -> Any:
     """Declare an option of a run: its default and, in one line, its unit and reason."""
     return field(default=default, metadata={"reason": reason, "limits": limits})
@@ -108,7 +112,7 @@ class RunConfig:
         "else; unset: what fits",
         at_least(8),
     )
-    seed: int = option(1, "the same seed on the same machine gives the same numbers", at_least(0))
+    seed: int = option(1, "the same seed on the same machine gives the same numbers", SEED)
     validation: float = option(0.1, "share of lines held out to watch; ignored where exported", SHARE)
     test: float = option(0.1, "share of lines held out for the final measure; ignored where exported", SHARE)
     samples: int = option(64, "test prompts answered by base and tuned, at most", at_least(0))
@@ -220,9 +224,9 @@ def convert(value: Any, kind: type, limits: Limits | None) -> str | int | float:
         raise ValueError(must_be)
     try:
         converted = kind(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # of a number no float can hold
         raise ValueError(must_be) from None
-    if kind is int and converted != float(value) or kind is float and not math.isfinite(converted):
+    if isinstance(value, float) and converted != value or kind is float and not math.isfinite(converted):
         raise ValueError(must_be)
     if limits and not limits.holds(converted):
         raise ValueError(must_be)
