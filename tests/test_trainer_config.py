@@ -36,7 +36,7 @@ def test_all_wrong_options_are_reported_at_once(tmp_path):
         "6 options cannot be used.",
         f"  learning_rat in {file} is not an option. All are listed by: python -m trainer run --help",
         f"  quantisation in {file} is 'nf3', but must be nf4 or int8 or none.",
-        f"  seed in {file} is True, but must be a whole number, 0 or more.",
+        f"  seed in {file} is True, but must be a whole number, from 0 to 4294967295.",
         "  --epochs is 'three', but must be a number, more than 0.",
         "  --dropout is '1.5', but must be a number, from 0 to below 1.",
         "  --batch-size is '2.5', but must be a whole number, 1 or more.",
@@ -53,6 +53,22 @@ def test_weights_that_are_trained_themselves_are_kept_in_full():
 def test_a_learning_rate_is_a_number_above_zero(value):
     with pytest.raises(UserError, match="--learning-rate is .* must be a number, more than 0"):
         make_config({"learning_rate": value})
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("batch_size = inf", "batch_size in .* is inf, but must be a whole number, 1 or more"),
+        (f"learning_rate = {'9' * 400}", "must be a number, more than 0"),
+        ("seed = 4294967296", "must be a whole number, from 0 to 4294967295"),
+    ],
+)
+def test_a_number_that_is_too_large_is_refused(said, words, tmp_path):
+    """The first two ended in a traceback; such a seed did so when the model was there."""
+    file = tmp_path / "trainer.toml"
+    file.write_text(said, "utf-8")
+    with pytest.raises(UserError, match=words):
+        make_config({}, file)
 
 
 def test_a_file_that_is_not_toml_is_named(tmp_path):

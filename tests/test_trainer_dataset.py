@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,8 @@ from trainer.dataset import (
     find_max_tokens,
     newest_export,
     normalise,
+    nothing_in,
+    read,
     read_examples,
     read_messages,
     split,
@@ -151,7 +154,7 @@ def test_an_exported_folder_keeps_its_splits(tmp_path):
 
 def test_too_few_questions_to_hold_any_out_are_refused(tmp_path):
     examples = read_examples(questions(tmp_path / "pairs.jsonl", "One?", "Two?"))
-    with pytest.raises(UserError, match="2 different questions are too few"):
+    with pytest.raises(UserError, match="to validate and test takes 3 different questions at least"):
         split(examples, 0.1, 0.1, seed=1)
     assert all(each.split == "train" for each in split(examples, 0, 0, seed=1))
 
@@ -200,3 +203,25 @@ def test_an_export_that_was_changed_is_refused_with_the_file_and_what_to_do(tmp_
         UserError, match=f"{name} is not the file that was exported.*flask export --version 3.*--unverif"
     ):
         verify(folder, describe(folder))
+
+
+def test_a_file_of_another_kind_is_told_how_to_become_lines(tmp_path):
+    file = write(tmp_path / "faq.jsonl", "question,answer\n", "How long?,Three weeks.\n")
+    with pytest.raises(UserError, match="flask convert FILE pairs.jsonl"):
+        read_examples(file)
+    assert "convert FILE pairs.jsonl\n  The first of 2 faults: faq.jsonl line 1 is" in nothing_in(
+        file, read(file)[1], "sft"
+    )
+
+
+def test_a_number_that_python_refuses_is_a_fault_of_its_line(tmp_path):
+    file = write(tmp_path / "pairs.jsonl", '{"question": "a", "answer": "b", "n": ' + "1" * 5000 + "}")
+    assert read(file)[1] == ["pairs.jsonl line 1 is not a pair: it holds a number of thousands of digits."]
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="It takes a file that cannot be read.")
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    """It ended in a traceback."""
+    (tmp_path / "pairs.jsonl").symlink_to("/proc/self/mem")
+    with pytest.raises(UserError, match="pairs.jsonl cannot be read: "):
+        read_examples(tmp_path / "pairs.jsonl")

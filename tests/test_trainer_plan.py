@@ -18,6 +18,7 @@ from trainer.memory import estimate
 GIB = 2**30
 HERE = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
 SUMS = [(f"What is {a} plus {b}?", f"It is {a + b}.") for a in range(6) for b in range(5)]
+SIZES = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 400}
 
 
 @pytest.fixture(autouse=True)
@@ -179,6 +180,9 @@ def test_an_export_changed_since_is_a_stop(place, base, capsys):
         (None, "holds no config.json, so there is no base in it"),
         ("{", "config.json is not JSON"),
         ('{"model_type": "llama"}', "does not say how wide and deep the base is"),
+        (json.dumps(SIZES | {"num_attention_heads": 0}), "does not say how wide and deep the base is"),
+        (json.dumps(SIZES | {"max_position_embeddings": "many"}), "does not say how wide and deep the base is"),
+        (json.dumps(SIZES), "holds no tokenizer, such as tokenizer.json"),
     ],
 )
 def test_a_folder_that_is_no_base_is_refused(content, words, place, capsys):
@@ -188,6 +192,63 @@ def test_a_folder_that_is_no_base_is_refused(content, words, place, capsys):
         (folder / "config.json").write_text(content)
     assert main(["plan", str(write(place / "sums.jsonl", SUMS)), "--base", str(folder)]) == 1
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["run.json", "adapter_config.json"])
+def test_an_adapter_is_told_from_a_base(name, place, capsys):
+    folder = place / "adapter"
+    folder.mkdir()
+    (folder / name).write_text("{}")
+    assert main(["plan", str(write(place / "sums.jsonl", SUMS)), "--base", str(folder)]) == 1
+    assert "Merge it first: python -m trainer merge RUN" in capsys.readouterr().err
+
+
+def test_weights_that_were_cut_off_are_refused_though_their_header_is_whole(place, base, capsys):
+    header = json.dumps({"w": {"dtype": "F32", "shape": [64], "data_offsets": [0, 256]}}).encode()
+    (base / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(100))
+    assert main(["plan", str(write(place / "sums.jsonl", SUMS)), "--base", str(base)]) == 1
+    assert f"model.safetensors is not whole: it has {108 + len(header)} bytes, not" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        (b"{% for m in messages %}{{ m['content'] }", "is no template: unexpected '}', line 1"),
+        (b"{{ company.upper() }}", "cannot write a question and its answer: 'company' is undefined. Choose"),
+        (b"Hello.", "drops questions or answers"),
+        (b"\xff", "chat_template.jinja is not UTF-8 text"),
+    ],
+)
+def test_a_template_that_cannot_be_used_is_refused(template, words, place, base, capsys):
+    (base / "chat_template.jinja").write_bytes(template)
+    assert main(["plan", str(write(place / "sums.jsonl", SUMS)), "--base", str(base)]) == 1
+    assert words in capsys.readouterr().err
+
+
+def test_an_empty_answer_is_a_fault_with_its_line_and_stops_plan_and_run(place, base, capsys):
+    file = write(place / "sums.jsonl", [*SUMS, ("Who?", ""), ("When?", " \n")])
+    code, _, findings = planned(capsys, file, "--base", base)
+    assert code == 1
+    assert findings["fault"]["lines"] == [
+        "sums.jsonl line 31 has no text in message 2, of the assistant.",
+        "sums.jsonl line 32 has no text in message 2, of the assistant.",
+    ]
+    assert main(["run", str(file), "--base", str(base), "-o", "out"]) == 1
+    assert "sums.jsonl line 31 has no text in message 2, of the assistant." in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
+def test_lines_that_the_template_refuses_are_a_warning_and_left_out(place, base, capsys):
+    (base / "chat_template.jinja").write_text(
+        "{% if messages[0]['role'] == 'assistant' %}{{ raise_exception('Users begin.') }}{% endif %}" + CHATML
+    )
+    turns = [("assistant", "Hello!"), ("user", "Hi. Two plus two?"), ("assistant", "Four.")]
+    file = write(place / "sums.jsonl", SUMS)
+    with file.open("a") as opened:
+        opened.write(json.dumps({"messages": [{"role": role, "content": text} for role, text in turns]}) + "\n")
+    code, _, findings = planned(capsys, file, "--base", base)
+    assert code == 0
+    assert findings["refused"]["lines"] == ["sums.jsonl line 31 is refused by the template: Users begin"]
 
 
 def test_pickled_weights_are_refused(place, base, capsys):

@@ -186,8 +186,8 @@ def test_an_answer_of_nothing_is_one_to_learn_from(tiny_base):  # noqa: F811
     from trainer.dataset import Renderer, read_line
 
     row = json.dumps({"prompt": "Why?", "chosen": "So.", "rejected": ""})
-    (line,), left_out = Renderer(AutoTokenizer.from_pretrained(tiny_base)).render_all([read_line(row, "", "", "dpo")])
-    assert not left_out and line.rejected.answer_tokens == 1  # the end token
+    (line,), *left_out = Renderer(AutoTokenizer.from_pretrained(tiny_base)).render_all([read_line(row, "", "", "dpo")])
+    assert left_out == [[], []] and line.rejected.answer_tokens == 1  # the end token
 
 
 def test_ratings_are_learnt_from_and_the_run_comes_home(client, runner, session, tiny_base, tmp_path):  # noqa: F811
@@ -234,7 +234,7 @@ def test_the_loss_of_a_step_is_that_of_trl(method, likelier, tiny_base, tmp_path
         {"prompt": q, "chosen": a, "rejected": wrong(a), "completion": a if n % 2 else wrong(a), "label": n % 2 == 1}
         for n, (q, a) in enumerate(SUMS[:4])
     ]
-    lines, _ = Renderer(base.tokenizer).render_all([read_line(json.dumps(row), "", "train", method) for row in rows])
+    lines, *_ = Renderer(base.tokenizer).render_all([read_line(json.dumps(row), "", "train", method) for row in rows])
     model = add_adapter(base.model, config)
     ours = PreferenceTrainer(base, model, lines, [[0, 1, 2, 3]], config, tmp_path, tokens_at_once=4096)
     ours.ask_base([answer for line in lines for answer in line.answers])

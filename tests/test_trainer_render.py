@@ -4,7 +4,7 @@ import pytest
 from trainer_fixtures import CHATML, make_tokenizer
 
 from trainer import UserError
-from trainer.dataset import IGNORED, Example, Renderer, leave_out_long
+from trainer.dataset import IGNORED, Example, Renderer, check_left, leave_out_long
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -91,7 +91,7 @@ def test_a_template_that_refuses_a_line_is_reported_with_the_line():
 def test_lines_that_are_too_long_are_named_and_left_out_whole():
     renderer = Renderer(make_tokenizer())
     long = [ASKED[0], {"role": "assistant", "content": "It is 4. " * 50}]
-    rendered, _ = renderer.render_all([Example(ASKED, "line 1"), Example(long, "line 2")])
+    rendered, *_ = renderer.render_all([Example(ASKED, "line 1"), Example(long, "line 2")])
     kept, left_out = leave_out_long(rendered, 64)
     assert [each.example.place for each in kept] == ["line 1"]
     assert left_out == [f"line 2 has {len(rendered[1].input_ids)} tokens, more than 64"]
@@ -100,11 +100,60 @@ def test_lines_that_are_too_long_are_named_and_left_out_whole():
 
 
 def test_a_line_with_a_control_token_in_its_text_is_named_and_left_out():
-    forged = [{"role": "user", "content": "Hi<|im_end|>"}, ASKED[1]]
-    _, left_out = Renderer(make_tokenizer()).render_all([Example(forged, "line 1")])
-    assert left_out == ["line 1 holds <|im_end|>, a control token of the base"]
+    chat = [{"role": "user", "content": "Hi<|im_end|>"}, ASKED[1]]
+    _, forged, _ = Renderer(make_tokenizer()).render_all([Example(chat, "line 1")])
+    assert forged == ["line 1 holds <|im_end|>, a control token of the base"]
 
 
 def test_a_base_without_an_end_token_is_refused():
     with pytest.raises(UserError, match="no end token"):
         Renderer(make_tokenizer(eos_token=None, chat_template=None))
+
+
+def test_lines_that_the_template_refuses_are_all_named_and_left_out():
+    """The first such line ended a plan and a run, so that a thousand were found one at a time."""
+    picky = "{% if messages | length > 2 %}{{ raise_exception('one turn only') }}{% endif %}" + CHATML
+    lines = [Example(chat, f"line {number}") for number, chat in enumerate([[*ASKED, *ASKED], ASKED, [*ASKED, *ASKED]])]
+    rendered, _, refused = Renderer(make_tokenizer(chat_template=picky)).render_all(lines)
+    assert [line.example.place for line in rendered] == ["line 1"]
+    assert refused == [f"line {number} is refused by the template: one turn only" for number in (0, 2)]
+
+
+def test_where_no_line_to_train_on_is_left_the_reason_is_said():
+    forged = Example([{"role": "user", "content": "Hi<|im_end|>"}, ASKED[1]], "line 1")
+    lines, forged, _ = Renderer(make_tokenizer()).render_all([forged, Example(ASKED, "line 2", "test")])
+    with pytest.raises(UserError, match=r"No line is left to train on: line 1 holds <\|im_end\|>"):
+        check_left(lines, forged)
+
+
+def test_a_system_message_before_a_greeting_goes_into_the_question_and_not_into_the_greeting():
+    """The greeting of the assistant became the user's words."""
+    greeting = {"role": "assistant", "content": "Hello!"}
+    read = read_text(Renderer(make_tokenizer(chat_template=DROPPING)), [WITH_SYSTEM[0], greeting, *ASKED])
+    assert "assistant\nHello!<|im_end|>\n<|im_start|>user\nCount.\n\nWhat is 2 plus 2?" in read
+
+
+def test_an_answer_is_stripped_as_the_template_strips_it_where_prompt_and_whole_differ():
+    """Mistral's template has the system message in the last question of a prompt alone; the spaces stayed there."""
+    last = (
+        "{% set rule = messages[0]['content'] if messages[0]['role'] == 'system' else '' %}"
+        "{% for m in messages %}{% if m['role'] == 'user' %}"
+        "{{ '[INST]' + (rule if loop.last else '') + m['content'] + '[/INST]' }}"
+        "{% elif m['role'] == 'assistant' %}{{ m['content'] | trim + eos_token }}{% endif %}{% endfor %}"
+    )
+    renderer = Renderer(make_tokenizer(chat_template=last))
+    padded = {"role": "assistant", "content": "  It is 4. \n"}
+    assert read_text(renderer, [*WITH_SYSTEM[:2], padded]) == "[INST]Count.What is 2 plus 2?[/INST]It is 4.<|im_end|>"
+
+
+def test_an_answer_that_a_token_joins_to_the_line_end_before_it_gets_no_space_of_its_own():
+    """Where a tokenizer has pieces over a line end, the answer was trained with a space that nobody had written."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    pieces = [(each, -3.0) for each in dict.fromkeys("\u2581### Question:\nWhat is 2 plus 2? Answer: It is 4.")]
+    backend = Tokenizer(models.Unigram([("<unk>", 0.0), *pieces, ("\nIt", -1.0), ("\u2581It", -1.0)], unk_id=0))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    backend.decoder = decoders.Metaspace(prepend_scheme="first", split=False)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>", unk_token="<unk>")
+    assert read_text(Renderer(tokenizer), ASKED).endswith("### Answer:\nIt is 4.</s>")

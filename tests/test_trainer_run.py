@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -210,7 +212,23 @@ def test_weights_that_are_not_safetensors_are_refused(tiny_base, sums, tmp_path,
     for file in tiny_base.iterdir():
         (base / file.name.replace("model.safetensors", "pytorch_model.bin")).write_bytes(file.read_bytes())
     assert main(["run", str(sums), "--base", str(base), "-o", str(tmp_path / "run")]) == 1
-    assert "cannot be loaded" in capsys.readouterr().err
+    assert "are pickled (pytorch_model.bin), which could run any code" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("tokenizer.json", b'{"version": "1.0"}', "tokenizer of .* cannot be read: 'added_tokens'. Take the base anew"),
+        ("chat_template.jinja", b"\xff", "The tokenizer of .* cannot be read: 'utf-8' codec"),
+        ("model.safetensors", b"\x08\x00", "model.safetensors is not whole"),
+    ],
+)
+def test_a_base_with_a_broken_file_is_refused(name, content, words, tiny_base, sums, tmp_path, capsys):  # noqa: F811
+    """Each of them ended in a traceback of a library."""
+    base = shutil.copytree(tiny_base, tmp_path / "base")
+    (base / name).write_bytes(content)
+    assert main(["run", str(sums), "--base", str(base), "-o", str(tmp_path / "run")]) == 1
+    assert re.search(words, capsys.readouterr().err)
 
 
 def test_a_base_that_is_nowhere_is_refused_within_seconds_and_in_one_line(sums, tmp_path):  # noqa: F811

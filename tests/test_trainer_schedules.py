@@ -65,7 +65,7 @@ def test_a_rate_that_runs_diverge_with_needs_to_be_insisted_on(tiny_base, sums, 
     options = ["--base", str(tiny_base), "-o", str(tmp_path / "run"), "--learning-rate", "0.1"]
     assert main(["run", str(sums), *options]) == 1
     said = capsys.readouterr().err
-    assert "Error: The learning rate 0.1 is 9.09 times what suits a base of this size, 0.011" in said
+    assert "Error: The learning rate 0.1 is 9.1 times what suits a base of this size, 0.011" in said
     assert said.endswith("or insist on it with --force\n")
     assert not (tmp_path / "run").exists()
 
@@ -79,6 +79,6 @@ def test_a_rate_that_brings_nothing_is_warned_of(capsys):
     sizes = {"weights": 7e9, "hidden_size": 4096, "max_tokens": 64, "longest_answer": 8, "threads": 1}
     base = SimpleNamespace(hidden_size=4096, weights=7e9)
     judge_rate(fill_in(RunConfig(learning_rate=9e-6), **sizes), base)
-    assert capsys.readouterr().err.startswith("Warning: The learning rate 9e-06 is 32.2 times below what suits")
+    assert capsys.readouterr().err.startswith("Warning: The learning rate 9e-06 is 32 times below what suits")
     judge_rate(fill_in(RunConfig(learning_rate=5e-3, force=True), **sizes), base)
     assert capsys.readouterr().err.startswith("Warning: The learning rate 0.005 is 17.2 times what suits")

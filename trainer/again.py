@@ -67,7 +67,7 @@ def evaluate_again(folder: Path, data: Path | None = None, previous: Path | None
     for name, owner in asked_of.items():
         each = speaker(name, owner)
         say(f"Measuring {each.name}.")
-        rendered, _ = each.renderer.render_all(examples)
+        rendered, *_ = each.renderer.render_all(examples)
         rendered = [line for line in rendered if len(line.input_ids) <= each.longest]
         lines = {line.example.place: line for line in rendered if not lines or line.example.place in lines}
         if not lines:

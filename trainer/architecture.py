@@ -94,6 +94,11 @@ def locate(name: str) -> Path:
 def read_architecture(folder: Path) -> Architecture:
     """Return the sizes of the base in a folder. Raises UserError where its config.json does not say them."""
     if not (folder / "config.json").is_file():
+        if (folder / "run.json").is_file() or (folder / "adapter_config.json").is_file():
+            raise UserError(
+                f"{folder} holds an adapter, which is no base of its own. Merge it first: "
+                "python -m trainer merge RUN -o FOLDER — and name that folder."
+            )
         raise UserError(f"{folder} holds no config.json, so there is no base in it. Name the folder of a model.")
     if not list(folder.glob("*.safetensors")) and (pickles := [*folder.glob("*.bin"), *folder.glob("*.pt*")]):
         raise UserError(
@@ -105,13 +110,15 @@ def read_architecture(folder: Path) -> Architecture:
     try:
         hidden, layers, heads = (int(pick(config, names)) for names in (HIDDEN, LAYERS, HEADS))
         vocabulary = int(config["vocab_size"])
-    except (KeyError, TypeError, ValueError):
+        context = int(pick(config, CONTEXT, 0)) or UNSAID_CONTEXT
+        if min(hidden, layers, heads, vocabulary, context) < 1:
+            raise ValueError
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise UserError(
             f"{folder / 'config.json'} does not say how wide and deep the base is. Name the folder of a language model."
         ) from None
     model_type = str(config.get("model_type"))
     tied = bool(said.get("tie_word_embeddings", config.get("tie_word_embeddings", model_type in UNGATED)))
-    context = int(pick(config, CONTEXT, 0)) or UNSAID_CONTEXT
     counts = None if said.get("quantization_config") else count_headers(folder)
     source = "config" if counts is None else "headers"
     if counts is None:
@@ -199,9 +206,14 @@ def count_headers(folder: Path) -> tuple[int, int, int] | None:
         try:
             with file.open("rb") as opened:
                 header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
-            shapes |= {name: each["shape"] for name, each in header.items() if name != "__metadata__"}
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError):
+                begin, size = opened.tell(), opened.seek(0, 2)
+            tensors = {name: each for name, each in header.items() if name != "__metadata__"}
+            shapes |= {name: each["shape"] for name, each in tensors.items()}
+            whole = begin + max((each["data_offsets"][1] for each in tensors.values()), default=0)
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, MemoryError):
             raise UserError(f"{file} is not whole: its header cannot be read. Take the base anew.") from None
+        if size != whole:
+            raise UserError(f"{file} is not whole: it has {size:,} bytes, not {whole:,}. Take the base anew.")
     if not shapes:
         return None
     index = read_json(folder / "model.safetensors.index.json").get("weight_map", {})

@@ -44,6 +44,10 @@ SHARE = Limits(lambda value: 0 <= value < 0.5, "from 0 to below 0.5")
 PROBABILITY = Limits(lambda value: 0 <= value < 1, "from 0 to below 1")
 
 
+# What numpy takes, which is asked by libraries of ours.
+SEED = Limits(lambda value: 0 <= value < 2**32, "from 0 to 4294967295")
+
+
 def option(default: Any, reason: str, limits: Limits | None = None) -> Any:
     """Declare an option of a run: its default and, in one line, its unit and reason."""
     return field(default=default, metadata={"reason": reason, "limits": limits})
@@ -114,7 +118,7 @@ class RunConfig:
         "to the end and keep the last, as with fewer than 20 validation lines",
         at_least(0),
     )
-    seed: int = option(1, "the same seed on the same machine gives the same numbers", at_least(0))
+    seed: int = option(1, "the same seed on the same machine gives the same numbers", SEED)
     keep_checkpoints: bool = option(False, "keep checkpoints/ when the run is done")
     precision: str = option(
         "auto", "of the arithmetic: bf16, fp32, or auto: bf16 where it is fast", one_of("auto", "bf16", "fp32")
@@ -221,9 +225,9 @@ def convert(value: Any, kind: type, limits: Limits | None) -> str | int | float:
         raise ValueError(must_be)
     try:
         converted = kind(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # of a number no float can hold
         raise ValueError(must_be) from None
-    if kind is int and converted != float(value) or kind is float and not math.isfinite(converted):
+    if isinstance(value, float) and converted != value or kind is float and not math.isfinite(converted):
         raise ValueError(must_be)
     if limits and not limits.holds(converted):
         raise ValueError(must_be)

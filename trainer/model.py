@@ -10,7 +10,9 @@ import huggingface_hub
 import torch
 import transformers
 from bitsandbytes.nn import Linear4bit
+from huggingface_hub.errors import StrictDataclassError
 from peft import LoraConfig, get_peft_model
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from trainer import UserError, architecture, attention, base, ranks
@@ -87,9 +89,11 @@ def load_base(config: RunConfig) -> Base:
         # PEFT unpacks the weights to measure them, after which bitsandbytes lacks their scales here.
         raise UserError("--adapter dora does not go with --quantisation int8 on a CPU. Take nf4, or --adapter lora.")
     source, options = locate(config.base)
+    if Path(source).is_dir():
+        architecture.read_architecture(Path(source))  # says what is wrong as a plan says it
     try:
         settings = AutoConfig.from_pretrained(source, trust_remote_code=False, **options)
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
+        tokenizer = load_tokenizer(source, options)
         model = AutoModelForCausalLM.from_pretrained(
             source,
             config=settings,
@@ -102,9 +106,8 @@ def load_base(config: RunConfig) -> Base:
             trust_remote_code=False,
             **options,
         )
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"The base {config.base} cannot be loaded: {reason[:300]}") from error
+    except (OSError, ValueError, SafetensorError, StrictDataclassError) as error:
+        raise UserError(f"The base {config.base} cannot be loaded: {in_a_line(error)}") from error
     rows = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
         raise UserError(
@@ -127,6 +130,17 @@ def load_base(config: RunConfig) -> Base:
     if device.name == "cpu" and settings.get_text_config().hidden_size >= attention.WIDE:
         attention.use(model)
     return Base(model, tokenizer, device, identify(config.base, source, settings))
+
+
+def load_tokenizer(source: str, options: dict[str, Any]) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
+    except Exception as error:  # a file that is not whole is a KeyError, or an Exception of no kind
+        raise UserError(f"The tokenizer of {source} cannot be read: {in_a_line(error)}. Take the base anew.") from error
+
+
+def in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300].rstrip(".")
 
 
 def place_of(device: Device) -> str | int:

@@ -76,12 +76,13 @@ def prepare(asked: RunConfig, path: Path) -> Prepared:
     if base.device.name != machine.kind:  # a GPU that this torch cannot use
         machine = find_cpu(threads)
     renderer = Renderer(base.tokenizer)
-    lines, left_out = renderer.render_all(examples)
+    lines, forged, refused = renderer.render_all(examples)
+    dataset.check_left(lines, forged + refused)
     config = fill_in(asked, **sizes(base, lines), threads=threads)
     judge_rate(config, base)
     lines, too_long = dataset.leave_out_long(lines, min(config.max_tokens, base.max_tokens))
     predicted = plan.foresee(asked, config, lines, machine)
-    return Prepared(config, data, base, renderer, lines, left_out + too_long, predicted)
+    return Prepared(config, data, base, renderer, lines, forged + refused + too_long, predicted)
 
 
 def judge_rate(config: FilledConfig, base: Base) -> None:

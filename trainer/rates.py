@@ -38,13 +38,13 @@ def judge(rate: float, prior: float) -> Judgement:
     times = rate / prior
     if times > HIGH:
         words = (
-            f"The learning rate {rate:g} is {times:.3g} times what suits a base of this size, {prior:g}: "
+            f"The learning rate {rate:g} is {times:,.1f} times what suits a base of this size, {prior:g}: "
             f"such runs diverge. Take {prior:g}, or leave it out."
         )
         return Judgement("high", prior, words)
     if times < LOW:
         words = (
-            f"The learning rate {rate:g} is {1 / times:.3g} times below what suits a base of this size, {prior:g}: "
+            f"The learning rate {rate:g} is {1 / times:,.0f} times below what suits a base of this size, {prior:g}: "
             f"the run will end about where it began. Take {prior:g}, or leave it out."
         )
         return Judgement("low", prior, words)

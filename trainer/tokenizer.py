@@ -24,21 +24,17 @@ from trainer import UserError
 from trainer.base import home
 
 NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model", "tekken.json")
 # What a tokenizer is made from; any other byte in one of them makes another tokenizer.
 FILES = (
-    "tokenizer.json",
+    *VOCABULARIES,
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template.jinja",
     "chat_template.json",
     "config.json",
-    "vocab.json",
     "merges.txt",
-    "vocab.txt",
-    "tokenizer.model",
-    "spiece.model",
-    "tekken.json",
 )
 # Without torch in the way transformers builds a tokenizer in half the time, and builds the same one.
 CONVERT = """
@@ -132,6 +128,8 @@ def is_plain(folder: Path) -> bool:
 
 def converted(folder: Path) -> Path:
     """Return the folder with the tokenizer as transformers builds it, which is done where it was not yet."""
+    if not any((folder / name).is_file() for name in VOCABULARIES):
+        raise UserError(f"{folder} holds no tokenizer, such as tokenizer.json. Take the base anew.")
     parts = hashlib.sha256(version("transformers").encode())
     for name in FILES:
         if (folder / name).is_file():
@@ -149,7 +147,9 @@ def converted(folder: Path) -> Path:
             )
             if made.returncode or not Path(staging, "tokenizer", "tokenizer.json").is_file():
                 reason = (made.stderr.strip().splitlines() or ["it has no vocabulary file that could be read"])[-1]
-                raise UserError(f"The tokenizer in {folder} cannot be read: {reason[:300]}")
+                raise UserError(
+                    f"The tokenizer in {folder} cannot be read: {reason[:300].rstrip('.')}. Take the base anew."
+                )
             try:
                 Path(staging, "tokenizer").rename(kept)
             except OSError:
@@ -169,6 +169,14 @@ def read_json(file: Path) -> dict[str, Any]:
     return found
 
 
+def read_text(file: Path) -> str:
+    """Return the text of a file. Raises UserError where it is none."""
+    try:
+        return file.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise UserError(f"{file} is not UTF-8 text. Take the base anew.") from None
+
+
 def text_of(token: Any) -> str:
     """Return the text of a token, which is written as it is or as an object with its flags."""
     return str(token["content"] if isinstance(token, dict) else token)
@@ -177,7 +185,7 @@ def text_of(token: Any) -> str:
 def read_template(folder: Path, said: dict[str, Any]) -> str | None:
     """Return the chat template: the file beside the tokenizer first, else what its configuration holds."""
     if (folder / "chat_template.jinja").is_file():
-        return (folder / "chat_template.jinja").read_text("utf-8")
+        return read_text(folder / "chat_template.jinja")
     template = said.get("chat_template")
     if isinstance(template, list):  # several by name, of which the default writes plain chats
         return next((each["template"] for each in template if each.get("name") == "default"), None)

@@ -10,13 +10,15 @@ from trainer.dataset.reading import (
     export_files,
     lines_of,
     newest_export,
+    nothing_in,
     read,
     read_examples,
     read_line,
     verify,
 )
-from trainer.dataset.rendering import IGNORED, Rendered, Renderer, TokenView, find_max_tokens, leave_out_long
+from trainer.dataset.rendering import IGNORED, Rendered, Renderer, check_left, find_max_tokens, leave_out_long
 from trainer.dataset.splitting import normalise, split
+from trainer.dataset.viewing import TokenView
 
 __all__ = [
     "IGNORED",
@@ -27,6 +29,7 @@ __all__ = [
     "Rendered",
     "Renderer",
     "TokenView",
+    "check_left",
     "describe",
     "decode",
     "export_files",
@@ -35,6 +38,7 @@ __all__ = [
     "lines_of",
     "newest_export",
     "normalise",
+    "nothing_in",
     "read",
     "read_examples",
     "read_line",

@@ -20,6 +20,8 @@ def as_object(line: str) -> dict[str, Any]:
         record = json.loads(line)
     except json.JSONDecodeError as error:
         raise ValueError(f"is not JSON: {error.msg}, character {error.pos + 1}.") from None
+    except ValueError:  # Python's own limit
+        raise ValueError("is not a pair: it holds a number of thousands of digits.") from None
     except RecursionError:
         raise ValueError("is not a pair: it is nested too deep.") from None
     if not isinstance(record, dict):

@@ -64,8 +64,9 @@ def export_files(path: Path) -> dict[str, Path]:
     """Return the files of an export by split: all of it is "train" where it is one file."""
     if path.is_file():
         return {"train": path}
-    if not path.exists():
-        raise UserError(f"{path} is not there. Name a .jsonl file or a folder that flask export -o made.")
+    if not path.is_dir():
+        what = "is neither a file nor a folder" if path.exists() else "is not there"
+        raise UserError(f"{path} {what}. Name a .jsonl file or a folder that flask export -o made.")
     files = {split: path / f"{split}.jsonl" for split in SPLITS if (path / f"{split}.jsonl").is_file()}
     if "train" not in files:
         raise UserError(f"{path} holds no train.jsonl. Make an export with: flask export --version 1 -o {path}/")
@@ -90,9 +91,12 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def digest_of(file: Path) -> str:
-    """Return the sha256 of a file, which may be larger than memory."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    """Return the sha256 of a file, which may be larger than memory. Raises UserError where it cannot be read."""
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}.") from None
 
 
 def changed(path: Path, manifest: dict[str, Any]) -> list[str]:
@@ -124,14 +128,30 @@ def read_examples(path: Path, method: str = "sft") -> list[Example]:
     Raises UserError naming file and line of each fault, up to ten of them.
     """
     examples, faults = read(path, method)
-    remedy = f"Mend it, or write the file again with: {WRITTEN_BY[method]}"
     if faults:
+        remedy = f"Mend it, or write the file again with: {WRITTEN_BY[method]}{'' if examples else converted(method)}"
         more = len(faults) - MOST_FAULTS
         shown = faults[:MOST_FAULTS] + ([f"and {more} more lines"] if more > 0 else [])
         raise UserError("\n  ".join([*shown, remedy]) if len(shown) > 1 else f"{shown[0]} {remedy}")
     if not any(example.split == "train" for example in examples):
-        raise UserError(f"{path} has no line to train on. Write it again with: {WRITTEN_BY[method]}")
+        raise UserError(nothing_in(path, faults, method))
     return examples
+
+
+def converted(method: str) -> str:
+    """Return what else to do with a file of which no line can be read."""
+    if method != "sft":
+        return ""
+    return " — or make such lines of a file of another kind with: flask convert FILE pairs.jsonl"
+
+
+def nothing_in(path: Path, faults: list[str], method: str) -> str:
+    """Return in words that an export has no line to train on, and why not where it has some that cannot be read."""
+    words = f"{path} has no line to train on. Write it again with: {WRITTEN_BY[method]}"
+    if not faults:
+        return words
+    first = f"The first of {len(faults):,} faults: " if len(faults) > 1 else ""
+    return f"{words}{converted(method)}\n  {first}{faults[0]}"
 
 
 def read(path: Path, method: str = "sft") -> tuple[list[Example], list[str]]:
@@ -160,9 +180,13 @@ def read_line(line: str, place: str, split: str, method: str) -> Example:
 
 
 def lines_of(file: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield each line that is not blank, with its number from 1."""
+    """Yield each line that is not blank, with its number from 1. Raises UserError where the file cannot be read."""
     # Split at \n alone: JSON may hold the other line ends that str.splitlines knows, such as U+2028.
-    for number, line in enumerate(file.read_bytes().split(b"\n"), start=1):
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}.") from None
+    for number, line in enumerate(content.split(b"\n"), start=1):
         if line.strip():
             yield number, line
 

@@ -6,22 +6,23 @@ it, and what the second has more than the first, in token ids and through the en
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from trainer import UserError
 from trainer.dataset.messages import Messages
 from trainer.dataset.reading import Example
+from trainer.dataset.viewing import State, Token, TokenView
 
 IGNORED = -100  # the label of a token that is read but not trained, as torch's cross entropy has it
 BATCH = 1000  # lines tokenised at once, which keeps all cores busy and little in memory
+
+QUESTION = {"role": "user", "content": "the-question"}  # what a template is tried with
 
 # For a base without a chat template. A question that holds such a heading itself does no harm: the
 # boundary is kept in token ids, never looked for in text.
@@ -32,90 +33,6 @@ PLAIN_TEMPLATE = (
     "{% else %}{{ '### Answer:\n' + message['content'] + eos_token + '\n\n' }}{% endif %}"
     "{% endfor %}{% if add_generation_prompt %}{{ '### Answer:\n' }}{% endif %}"
 )
-
-# Read and learnt from are different things: "read" tokens have no label; "over" is past the longest line allowed.
-State = Literal["read", "trained", "end", "over"]
-
-
-COLOURS: dict[State, tuple[str, str]] = {
-    "read": ("\x1b[2m", "\x1b[0m"),
-    "trained": ("\x1b[32m", "\x1b[0m"),
-    "end": ("\x1b[1;30;42m", "\x1b[0m"),
-    "over": ("\x1b[31m", "\x1b[0m"),
-}
-MARKS: dict[State, tuple[str, str]] = {
-    "read": ("", ""),
-    "trained": ("\u27e6", "\u27e7"),
-    "end": ("\u27e6END ", "\u27e7"),
-    "over": ("\u27e6OVER ", "\u27e7"),
-}
-LEGEND = {
-    True: "Dim is read, \x1b[32mgreen is trained\x1b[0m, \x1b[1;30;42mmarked is the end token\x1b[0m.",
-    False: "\u27e6Between such brackets\u27e7 is trained, all else is read. \u2502 parts tokens.",
-}
-
-
-def visible(text: str) -> str:
-    """Return the text of a token with what a terminal would obey or not show written out."""
-    out = []
-    for character in text:
-        if character == "\n":
-            out.append("\u21b5\n")
-        elif unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp"):
-            out.append(f"<U+{ord(character):04X}>")
-        else:
-            out.append(character)
-    return "".join(out)
-
-
-class Token(NamedTuple):
-    """One token of a line as it would be trained; of a character made of several tokens the first has the text."""
-
-    id: int
-    text: str
-    state: State
-
-
-@dataclass(frozen=True)
-class TokenView:
-    """One line, token by token."""
-
-    place: str
-    tokens: list[Token]
-
-    max_tokens: int
-
-    def count(self, state: State) -> int:
-        return sum(token.state == state for token in self.tokens)
-
-    def summary(self) -> str:
-        """Return the counts as a sentence."""
-        over = self.count("over")
-        words = f"{len(self.tokens)} tokens: {self.count('read')} read, {self.count('trained')} trained"
-        words += ", then the end token, trained too." if self.count("end") else "."
-        if over:
-            words += f" {over} are past the longest line allowed, {self.max_tokens}: the line is left out whole."
-        return words
-
-    def in_words(self, *, colour: bool) -> str:
-        """Return the line for a terminal: trained parts in colour, or between marks where there is none."""
-        parts = [f"{self.place}: {self.summary()}", LEGEND[colour], ""]
-        text = ""
-        for state, group in itertools.groupby(self.tokens, key=lambda token: token.state):
-            # A bar parts tokens, so that nothing has to be guessed from spaces.
-            tokens = "\u2502".join(visible(token.text) for token in group)
-            opens, closes = (COLOURS if colour else MARKS)[state]
-            text += f"{opens}{tokens}{closes}"
-        return "\n".join([*parts, text])
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "place": self.place,
-            "summary": self.summary(),
-            "max_tokens": self.max_tokens,
-            "counts": {state: self.count(state) for state in ("read", "trained", "end", "over")},
-            "tokens": [token._asdict() for token in self.tokens],
-        }
 
 
 @dataclass(frozen=True)
@@ -170,7 +87,7 @@ class Renderer:
         if self.backend is None:
             raise UserError("The tokenizer of this base is of a kind too old to be used. Choose another base.")
         if tokenizer.eos_token is None:
-            raise UserError("The tokenizer of this base has no end token, so no answer could ever end.")
+            raise UserError("The tokenizer of this base has no end token, so no answer could end. Choose another base.")
         self.backend.no_truncation()
         self.backend.no_padding()
         self.has_own_template = tokenizer.chat_template is not None
@@ -184,7 +101,7 @@ class Renderer:
         special[tokenizer.eos_token_id] = tokenizer.eos_token
         self.control_tokens = re.compile("|".join(map(re.escape, special.values())))
         self.folds_system = not self.shows_system()
-        self.asking, self.opening, self.closing = self.find_frame()
+        self.before, self.asking, self.opening, self.closing = self.find_frame()
         # What stands behind the end token, a line end for most, is never trained: nobody asks for it.
         # What stands before it, a space for some, is.
         end = self.control_tokens.search(self.closing)
@@ -204,8 +121,11 @@ class Renderer:
 
     def ids_within(self, text: str) -> list[int]:
         """Return the ids of a text that stands within another, where no space is put before its first word."""
-        lead, whole = self.ids("\n"), self.ids("\n" + text)
-        return whole[len(lead) :] if whole[: len(lead)] == lead else self.ids(text)
+        for before in ("\n", "0", "."):  # the first that no token joins to the text
+            lead, whole = self.ids(before), self.ids(before + text)
+            if whole[: len(lead)] == lead:
+                return whole[len(lead) :]
+        return self.ids(text)
 
     def shows_system(self) -> bool:
         """Return whether the template lets a system message through; some refuse it, some drop it."""
@@ -215,25 +135,27 @@ class Renderer:
         except Exception:  # a template may raise whatever its author chose
             return False
 
-    def find_frame(self) -> tuple[str, str, str]:
-        """Return what the template writes after a question, between a prompt and its answer, and after the answer.
+    def find_frame(self) -> tuple[str, str, str, str]:
+        """Return how the template frames a question and its answer, in four texts.
 
-        Raises UserError where it cannot write a question and an answer.
+        All that stands before the answer; what follows the question in a prompt; what stands between a
+        prompt and its answer; what follows the answer. Raises UserError where it cannot write them.
         """
-        question = {"role": "user", "content": "the-question"}
         try:
-            prompt = self.text([question], prompt=True)
-            whole = self.text([question, {"role": "assistant", "content": "the-answer"}], prompt=False)
+            prompt = self.text([QUESTION], prompt=True)
+            whole = self.text([QUESTION, {"role": "assistant", "content": "the-answer"}], prompt=False)
         except UserError:
             raise
         except Exception as error:  # a template may raise whatever its author chose
             raise UserError(
-                f"The chat template of the base cannot write a question and its answer: {error}. Choose another base."
+                f"The chat template of the base cannot write a question and its answer: {said(error)}. "
+                "Choose another base."
             ) from error
         if "the-question" not in prompt or "the-answer" not in whole:
             raise UserError("The chat template of the base drops questions or answers. Choose another base.")
-        opening, _, closing = whole.removeprefix(prompt).partition("the-answer")
-        return prompt.rpartition("the-question")[2], (opening if whole.startswith(prompt) else ""), closing
+        before, _, closing = whole.partition("the-answer")
+        opening = before.removeprefix(prompt) if before.startswith(prompt) else ""
+        return before, prompt.rpartition("the-question")[2], opening, closing
 
     def fold_system(self, messages: Messages) -> Messages:
         """Return the messages with the system message, where the template has no place for it, in the first turn."""
@@ -242,8 +164,10 @@ class Renderer:
         note = "The chat template of the base has no system role: system messages open the first question."
         if note not in self.notes:
             self.notes.append(note)
-        first = {"role": "user", "content": f"{messages[0]['content']}\n\n{messages[1]['content']}"}
-        return [first, *messages[2:]]
+        rule, *turns = messages
+        first = next(place for place, turn in enumerate(turns) if turn["role"] == "user")  # a greeting may come before
+        question = {"role": "user", "content": f"{rule['content']}\n\n{turns[first]['content']}"}
+        return [*turns[:first], question, *turns[first + 1 :]]
 
     def prompt_ids(self, prompt: Messages) -> list[int]:
         """Return the ids after which the model is to answer."""
@@ -260,14 +184,21 @@ class Renderer:
             whole = self.text(messages, prompt=False)
         except Exception as error:  # a template may raise whatever its author chose
             raise UserError(
-                f"{example.place} is refused by the chat template of the base: {error} "
+                f"{example.place} is refused by the chat template of the base: {said(error)}. "
                 "Leave the line out, or choose another base."
             ) from error
         if whole.startswith(prompt) and whole.endswith(self.closing):
             answer = whole[len(prompt) : len(whole) - len(self.closing)]
         else:  # a template that writes the last turn otherwise when more follows
-            answer = self.opening + example.answer
+            answer = self.opening + self.written_alone(messages[-1])
         return prompt, answer + self.ending
+
+    def written_alone(self, answer: dict[str, str]) -> str:
+        """Return an answer as the template writes it after a short question: many strip it."""
+        whole = self.text([QUESTION, answer], prompt=False)
+        if not (whole.startswith(self.before) and whole.endswith(self.closing)):
+            return answer["content"]
+        return whole[len(self.before) : len(whole) - len(self.closing)]
 
     def render(self, example: Example) -> Rendered:
         """Return the ids and labels of one example; raises UserError where the template refuses it."""
@@ -275,19 +206,16 @@ class Renderer:
 
     def render_batch(self, examples: Sequence[Example]) -> list[Rendered]:
         """Return the ids and labels of examples, tokenised together; raises UserError as `parts` does."""
-        written = self.write(examples)
+        written = [self.write(example) for example in examples]
         return self.label_all(written, self.tokenise(written))
 
-    def write(self, examples: Sequence[Example]) -> list[Written]:
-        """Return the texts of examples as the template writes them; raises UserError as `parts` does."""
-        written = []
-        for example in examples:
-            prompt, answer = self.parts(example)
-            # What stands before a control token never joins what stands after it, so it is tokenised once.
-            is_cut = bool(self.asking) and prompt.endswith(self.asking)
-            head = prompt[: -len(self.asking)] if is_cut else prompt
-            written.append(Written(example, head, (self.asking if is_cut else prompt) + answer, answer, is_cut))
-        return written
+    def write(self, example: Example) -> Written:
+        """Return the texts of an example as the template writes them; raises UserError as `parts` does."""
+        prompt, answer = self.parts(example)
+        # What stands before a control token never joins what stands after it, so it is tokenised once.
+        is_cut = bool(self.asking) and prompt.endswith(self.asking)
+        head = prompt[: -len(self.asking)] if is_cut else prompt
+        return Written(example, head, (self.asking if is_cut else prompt) + answer, answer, is_cut)
 
     def tokenise(self, written: Sequence[Written]) -> list[list[int]]:
         """Return the ids of the first text of each, then those of the second of each."""
@@ -349,68 +277,76 @@ class Renderer:
                 return found[0]
         return None
 
-    def render_all(self, examples: Iterable[Example]) -> tuple[list[Rendered], list[str]]:
-        """Return the examples rendered, and those that no model could learn from, each with the reason."""
-        clean, left_out = [], []
+    def render_all(self, examples: Iterable[Example]) -> tuple[list[Rendered], list[str], list[str]]:
+        """Return the examples rendered, and those that no model could learn from, each with the reason.
+
+        The latter are first those with a control token in their text, then those the template refuses.
+        """
+        clean: list[Example] = []
+        forged: list[str] = []
+        refused: list[str] = []
         for example in examples:
             if token := self.control_token(example):
-                left_out.append(f"{example.place} holds {token}, a control token of the base")
+                forged.append(f"{example.place} holds {token}, a control token of the base")
             else:
                 clean.append(example)
         rendered: list[Rendered] = []
-        waiting: tuple[Sequence[Example], list[Written], Future[list[list[int]]]] | None = None
+        waiting: tuple[list[Written], Future[list[list[int]]]] | None = None
         # The tokenizer leaves Python alone while it works: meanwhile the next lines are written out.
         with ThreadPoolExecutor(1) as other:
             for start in range(0, len(clean), BATCH):
-                some = clean[start : start + BATCH]
-                written = self.write([*some, *(rejected_of(each) for each in some if each.rejected is not None)])
-                begun = (some, written, other.submit(self.tokenise, written))
+                written: list[Written] = []
+                for example in clean[start : start + BATCH]:
+                    try:
+                        written += [self.write(each) for each in answers_of(example)]
+                    except UserError as refusal:
+                        refused.append(f"{example.place} is refused by the template: {said(refusal.__cause__)}")
+                begun = (written, other.submit(self.tokenise, written))
                 rendered += self.judged(*waiting) if waiting else []
                 waiting = begun
             rendered += self.judged(*waiting) if waiting else []
-        return rendered, left_out
+        return rendered, forged, refused
 
-    def judged(
-        self, examples: Sequence[Example], written: Sequence[Written], ids: Future[list[list[int]]]
-    ) -> list[Rendered]:
+    def judged(self, written: Sequence[Written], ids: Future[list[list[int]]]) -> list[Rendered]:
         """Return the examples rendered, each with the answer that it is better than, if there is one."""
-        rendered = self.label_all(written, ids.result())
-        others = iter(rendered[len(examples) :])
-        return [
-            line if line.example.rejected is None else replace(line, rejected=next(others))
-            for line in rendered[: len(examples)]
-        ]
+        lines = iter(self.label_all(written, ids.result()))
+        return [line if line.example.rejected is None else replace(line, rejected=next(lines)) for line in lines]
 
 
-def rejected_of(example: Example) -> Example:
-    """Return the same prompt with the answer that was rejected."""
-    return replace(
-        example,
-        messages=[*example.prompt, {"role": "assistant", "content": example.rejected or ""}],
-        rejected=None,
-        good=False,
-    )
+def said(error: BaseException | None) -> str:
+    """Return what a template's author let it say, to stand within a sentence."""
+    return str(error).rstrip(".")
+
+
+def answers_of(example: Example) -> list[Example]:
+    """Return the example, and behind it the same prompt with the answer that was rejected, if there is one."""
+    if example.rejected is None:
+        return [example]
+    messages = [*example.prompt, {"role": "assistant", "content": example.rejected}]
+    return [example, replace(example, messages=messages, rejected=None, good=False)]
+
+
+def check_left(kept: Iterable[Rendered], left_out: Sequence[str], remedy: str = "Write them otherwise.") -> None:
+    """Raise UserError, naming the first that were left out, where no line is left to train on."""
+    if not any(each.example.split == "train" for each in kept):
+        more = f"; and {len(left_out) - 3:,} more" if len(left_out) > 3 else ""
+        raise UserError(f"No line is left to train on: {'; '.join(left_out[:3])}{more}. {remedy}")
 
 
 def find_max_tokens(lengths: Iterable[int], model_limit: int) -> int:
     """Return a limit that 99.5 % of the lines keep, rounded up to a multiple of 32, as far as the model goes."""
     ordered = sorted(lengths)
-    if not ordered:
-        raise UserError("No line is left to train on: each holds a control token of the base.")
     kept = ordered[math.ceil(0.995 * len(ordered)) - 1]
     return min(32 * math.ceil(kept / 32), model_limit)
 
 
 def leave_out_long(rendered: list[Rendered], max_tokens: int) -> tuple[list[Rendered], list[str]]:
-    """Return the lines of at most `max_tokens`, and the others in words."""
+    """Return the lines of at most `max_tokens`, and the others in words. Raises UserError where none is left."""
     kept = [each for each in rendered if each.longest <= max_tokens]
     left_out = [
         f"{each.example.place} has {each.longest} tokens, more than {max_tokens}"
         for each in rendered
         if each.longest > max_tokens
     ]
-    if not any(each.example.split == "train" for each in kept):
-        raise UserError(
-            f"No line is left to train on: {'; '.join(left_out[:3])}. Allow longer lines with: --max-tokens"
-        )
+    check_left(kept, left_out, "Shorten them, or allow more with --max-tokens, as far as the base was made for it.")
     return kept, left_out

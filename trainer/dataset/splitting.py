@@ -12,6 +12,7 @@ from functools import cache
 from trainer import UserError
 from trainer.dataset.reading import Example
 
+VERBS = {"validation": "validate", "test": "test"}
 ASCII_WORDS = re.compile(r"[^\W_]+")
 
 
@@ -29,9 +30,11 @@ def split(examples: list[Example], validation: float, test: float, seed: int) ->
             groups[normalise(example.question)].append(example)
     drawn = sorted(groups, key=lambda question: hashlib.sha256(f"{seed} {question}".encode()).digest())
     if len(drawn) <= len(missing):
+        found = "All lines ask the same" if len(drawn) == 1 else f"{len(drawn)} different questions are too few"
+        parts = " and ".join(VERBS[name] for name in reversed(missing))
         raise UserError(
-            f"{len(drawn)} different questions are too few: to train, validate and test takes 3 at least. "
-            "Add pairs, or hold nothing out with: --validation 0 --test 0"
+            f"{found}: to train and to {parts} takes {len(missing) + 1} different questions at least. Add pairs, or "
+            f"hold nothing out with: {' '.join(f'--{name} 0' for name in reversed(missing))}"
         )
     total = sum(len(group) for group in groups.values())
     moved: dict[int, str] = {}

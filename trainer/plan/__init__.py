@@ -168,10 +168,7 @@ def make(asked: RunConfig) -> Plan:
     path = Path(asked.data) if asked.data else dataset.newest_export()
     examples, faults = dataset.read(path, asked.method)
     if not any(example.split == "train" for example in examples):
-        found = f"{faults[0]} {len(faults)} such lines. " if faults else ""
-        raise UserError(
-            f"{path} has no line to train on. {found}Write it again with: {dataset.WRITTEN_BY[asked.method]}"
-        )
+        raise UserError(dataset.nothing_in(path, faults, asked.method))
     findings = [*check_export(path, asked), *check_faults(faults, asked.method)]
     try:
         examples = dataset.split(examples, asked.validation, asked.test, asked.seed)
@@ -200,7 +197,8 @@ def draw(
 ) -> Plan:
     """Return the plan of a run on lines that were read and split. Raises UserError where no line is left."""
     machine = find_machine(asked.threads)
-    rendered, forged = renderer.render_all(examples)
+    rendered, forged, refused = renderer.render_all(examples)
+    dataset.check_left(rendered, forged + refused)
     lengths = [line.longest for line in rendered]
     config = fill_in(
         asked,
@@ -219,7 +217,7 @@ def draw(
         findings=[
             *findings,
             *check_template(renderer),
-            *check_lines(rendered, kept, forged, long, limit, sizes.context),
+            *check_lines(rendered, kept, forged, refused, long, limit, sizes.context),
             *check_rate(config, prior),
             *check_memory(predicted.memory, config, kept, sizes, machine),
             *check_disk(predicted.disk),
@@ -238,5 +236,5 @@ def draw(
         prior=prior,
         predicted=predicted,
         kept=kept,
-        left_out=forged + long,
+        left_out=forged + refused + long,
     )

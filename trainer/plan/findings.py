@@ -47,10 +47,8 @@ def check_export(path: Path, asked: RunConfig) -> list[Finding]:
 def check_faults(faults: list[str], method: str) -> list[Finding]:
     if not faults:
         return []
-    words = (
-        f"{len(faults):,} lines cannot be read. Mend them, or write the file again with: {dataset.WRITTEN_BY[method]}"
-    )
-    return [Finding("stop", "fault", words if len(faults) > 1 else f"1 line {words[len('1 lines ') :]}", faults)]
+    remedy = f"Mend {'it' if len(faults) == 1 else 'them'}, or write the file again with: {dataset.WRITTEN_BY[method]}"
+    return [Finding("stop", "fault", f"{counted(faults)} cannot be read. {remedy}", faults)]
 
 
 def check_template(renderer: Renderer) -> list[Finding]:
@@ -83,6 +81,7 @@ def check_lines(
     rendered: Sequence[Rendered],
     kept: Sequence[Rendered],
     forged: list[str],
+    refused: list[str],
     long: list[str],
     limit: int,
     context: int,
@@ -94,6 +93,9 @@ def check_lines(
             f"{number_of(forged)} left out, since a control token of the base stands in the text. Write it otherwise."
         )
         found.append(Finding("warning", "control-token", words, forged))
+    if refused:
+        words = f"{number_of(refused)} left out, refused by the chat template of the base."
+        found.append(Finding("warning", "refused", f"{words} Mend the turns, or choose another base.", refused))
     if long:
         hopeless = sum(line.answer_tokens > context for line in rendered)
         why = f"; of {hopeless:,} the answer alone is longer than the {context:,} tokens of the base" * bool(hopeless)
@@ -112,8 +114,9 @@ def check_lines(
         found.append(Finding("warning", "outlier", words, outliers))
     train = sum(line.example.split == "train" for line in kept)
     if train < FEW_LINES:
-        words = f"There {'is' if train == 1 else 'are'} only {train} line{'s' * (train != 1)} to train on: "
-        found.append(Finding("warning", "few-lines", words + "they will be learnt by heart. Add pairs."))
+        words = f"only {train} lines to train on: they" if train > 1 else "only 1 line to train on: it"
+        verb = "are" if train > 1 else "is"
+        found.append(Finding("warning", "few-lines", f"There {verb} {words} will be learnt by heart. Add pairs."))
     return found
 
 
