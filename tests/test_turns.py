@@ -3,6 +3,8 @@
 import threading
 import time
 
+from curator import create_app, database, pairs
+from curator.models import opening
 from curator.turns import Turns
 
 
@@ -40,3 +42,17 @@ def test_a_turn_that_does_not_come_in_time_is_given_up_and_holds_nobody_up():
     then = []
     ask(then)
     assert (late, then) == ([False], [True])
+
+
+def test_the_log_that_a_large_act_made_is_cut_by_the_next_ones(home, monkeypatch):
+    """After a million pairs were cleaned a gigabyte lay there for as long as the server ran."""
+    monkeypatch.setattr(opening, "LOG_BYTES", 100_000)
+    app = create_app()
+    with database.open_session(app) as session:
+        pairs.add(session, question="Open?", answer="word " * 1_000_000, by="ada")
+        log = home / "curator.db-wal"
+        large = log.stat().st_size
+        for number in range(2):
+            pairs.add(session, question=f"Open {number}?", answer="Yes.", by="ada")
+        assert large > 4_000_000 and log.stat().st_size < 1_000_000
+    database.engine(app).dispose()

@@ -20,6 +20,7 @@ from curator.turns import Turns
 
 TURNS: WeakKeyDictionary[Engine, Turns] = WeakKeyDictionary()  # of each open SQLite
 ASKS_FOR_MS = 10  # asking for a turn after 1, 2, 5 and 10 ms, and then from the beginning
+LOG_BYTES = 64 << 20  # of the write-ahead log; one that a large act made is cut by the next act
 BUSY = "The database is busy with a large change. Nothing of yours was saved: try again in a minute."
 
 # Writes JSON as people and full-text search read it: non-ASCII as it is.
@@ -53,6 +54,7 @@ def open_engine(url: str, busy_timeout_seconds: float = 30) -> Engine:
         connection.isolation_level = None
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")  # in WAL mode safe against a killed process
+        connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA cache_size = -65536")  # KiB; the default of 2 MB thrashes on large imports
 
