@@ -30,6 +30,7 @@ HERE = Path(__file__).parent.parent  # where `trainer` lies beside this package
 TRAINER = [sys.executable, "-m", "trainer"]
 POLL_SECONDS = 0.5
 STOP_SECONDS = 600  # a step and a checkpoint of a large model take minutes; then it is ended at once
+LAST_BYTES = 8_000  # of metrics, which have the newest step; a row has 300
 LOG_BYTES = 12_000  # shown of the end of a log
 RATES = "lr.json"  # what find-lr leaves in a folder
 NO_TRAINER = "The trainer could not be started. Is it installed?"
@@ -237,9 +238,13 @@ def follow(folder: Path) -> Iterator[Now]:
 
 def now(folder: Path) -> Now:
     record = record_of(folder)
-    last = metrics_of(folder)[-1:]
+    last = metrics_of(folder, LAST_BYTES)[-1:]  # of the end alone: it is asked twice a second, and runs take days
+    return Now(last[0]["step"] if last else 0, steps_of(record), bool(record))
+
+
+def steps_of(record: Mapping[str, Any]) -> int | None:
     steps = ((record.get("plan") or {}).get("predicted") or {}).get("steps")
-    return Now(last[0]["step"] if last else 0, steps, bool(record))
+    return steps if isinstance(steps, int) else None
 
 
 def stop(folder: Path) -> None:
@@ -330,7 +335,7 @@ def live(folder: Path) -> Live:
     metrics = metrics_of(folder)
     error = "" if state in ("running", "done") else in_words_of_the_form(last_words(folder))
     has_checkpoint = any((folder / "checkpoints").glob("*/"))
-    return Live(folder, state, error, now(folder).steps, thinned(metrics), answers_of(folder), log_end(folder),
+    return Live(folder, state, error, steps_of(record), thinned(metrics), answers_of(folder), log_end(folder),
                 reports.is_reported(folder), has_checkpoint, metrics[-1] if metrics else {})  # fmt: skip
 
 
@@ -353,18 +358,14 @@ def answers_of(folder: Path) -> tuple[int, list[dict[str, Any]]] | None:
     return int(re.sub(r"\D", "", files[-1].stem) or 0), lines_of(files[-1])
 
 
-def metrics_of(folder: Path) -> list[dict[str, Any]]:
-    return [row for row in lines_of(folder / "metrics.jsonl") if isinstance(row.get("step"), int)]
+def metrics_of(folder: Path, most: int | None = None) -> list[dict[str, Any]]:
+    return [row for row in lines_of(folder / "metrics.jsonl", most) if isinstance(row.get("step"), int)]
 
 
-def lines_of(path: Path) -> list[dict[str, Any]]:
-    """Return the objects of a file that is being written to; the half of a line is none yet."""
+def lines_of(path: Path, most: int | None = None) -> list[dict[str, Any]]:
+    """Return the objects of a file that is being written to, or of its last bytes; a part of a line is none."""
     found = []
-    try:
-        said = path.read_text("utf-8", "replace")
-    except OSError:
-        return []
-    for line in said.splitlines():
+    for line in end_of(path, most).splitlines():
         try:
             row = json.loads(line)
         except ValueError:
@@ -394,9 +395,15 @@ def marker_of(folder: Path) -> Path:
 
 def log_end(folder: Path) -> str:
     """Return the end of what the process of a run said."""
+    return end_of(log_of(folder), LOG_BYTES)
+
+
+def end_of(path: Path, most: int | None) -> str:
+    """Return the text of a file, or of its last bytes; empty where it can't be read."""
     try:
-        with log_of(folder).open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_BYTES))
+        with path.open("rb") as file:
+            if most is not None:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - most))
             return file.read().decode("utf-8", "replace")
     except OSError:
         return ""

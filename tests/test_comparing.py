@@ -3,6 +3,7 @@
 import json
 import re
 from html import unescape
+from pathlib import Path
 
 import pytest
 
@@ -96,6 +97,11 @@ def test_runs_with_other_test_rows_are_measured_on_those_they_share(client, sess
     assert (found.rows, found.is_same_test, len(found.measures), len(found.prompts)) == (5, False, 1, 5)
     assert found.measures[0].numbers[1].verdict == "same"
     assert "Their test splits differ" in words(page_of(client, *some))
+
+
+def test_every_measure_is_explained_where_it_is_shown():
+    said = (Path(__file__).parent.parent / "templates" / "runs" / "_meanings.html").read_text()
+    assert [name for name, _, _ in runs.MEASURES if f'"{name}": "' not in said] == []
 
 
 def test_runs_that_share_nothing_say_so(client, bring):

@@ -21,6 +21,7 @@ from curator.models import Job, Run, writing
 from curator.search import Selection
 from trainer.config import RunConfig
 
+end_of = training.end_of
 PRETENDER = [sys.executable, str(Path(__file__).with_name("pretend_trainer.py"))]
 
 
@@ -136,6 +137,15 @@ def test_who_follows_a_job_goes_on_where_it_ended_between_two_questions(page, ap
     page.goto(f"/jobs/{number}")
     expect(page).to_have_url(re.compile(f"/training/plan/{number}$"))
     assert states[:3] == ["waiting", "running", "done"]
+
+
+def test_how_far_a_run_is_is_read_from_the_end_of_its_metrics_alone(tmp_path, monkeypatch):
+    """All of them were read twice a second, which took a core of the web app in a run of 100,000 steps."""
+    rows = [json.dumps({"step": step, "loss": 1.0}) for step in range(1, 5001)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join([*rows, '{"step": 50']))
+    asked = []
+    monkeypatch.setattr(training, "end_of", lambda path, most: asked.append(most) or end_of(path, most))
+    assert training.now(tmp_path).step == 5000 and asked == [training.LAST_BYTES]
 
 
 def test_rates_that_no_job_found_are_refused(app, client, version, trainer):
