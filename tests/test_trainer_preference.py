@@ -100,6 +100,17 @@ def test_the_answers_to_be_like_are_measured_and_asked_for(dpo):
     assert len(lines_of(dpo / "losses.jsonl")) == len(SUMS)
 
 
+def test_a_run_on_preferences_is_measured_again_on_its_rows_and_on_pairs(dpo, tmp_path, capsys):
+    # Its own rows were refused, with the advice to train on them.
+    before = json.loads((dpo / "evaluation.json").read_text())["test"]["tuned"]
+    assert main(["evaluate", str(dpo), "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)["test"]["tuned"]
+    assert again["preferred"] == before["preferred"] and again["perplexity"] == pytest.approx(before["perplexity"])
+    pairs = write(tmp_path / "pairs.jsonl", ({"question": f"What is {n}?", "answer": f"It is {n}."} for n in range(9)))
+    assert main(["evaluate", str(dpo), "--data", str(pairs), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["n"] == 9
+
+
 def test_good_answers_get_likelier_and_bad_ones_less(tiny_base, judged, tmp_path):  # noqa: F811
     folder = tmp_path / "kto"
     assert main(["run", str(judged), "--method", "kto", "--base", str(tiny_base), "-o", str(folder), *SHORT]) == 0

@@ -345,6 +345,33 @@ def test_the_card_names_version_and_licence_of_an_exported_data_set(copy, tmp_pa
     assert "library, version 3" in text and "`abc123`" in text and "Licence of the data: CC-BY-4.0\n" in text
 
 
+def test_the_card_of_a_base_in_the_cache_of_the_hub_shows_no_path(copy):
+    # Such a folder has a revision, and was taken for a name of the hub.
+    from trainer.release import card
+
+    facts = json.loads((copy / "run.json").read_text())
+    facts["base"] |= {"name": "/home/ada/.cache/huggingface/hub/models--x--y/snapshots/0a1b", "revision": "0a1b"}
+    (copy / "run.json").write_text(json.dumps(facts))
+    assert "/home/ada" not in card.write(open_run(copy), "ada/library", "bf16")
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("dpo", "chosen answers became likelier than rejected ones"),
+        ("kto", "good answers became likelier and bad ones less"),
+    ],
+)
+def test_the_card_says_how_preferences_were_learnt(method, words, copy):
+    from trainer.release import card
+
+    facts = json.loads((copy / "run.json").read_text())
+    facts["config"]["resolved"]["method"] = method
+    (copy / "run.json").write_text(json.dumps(facts))
+    text = card.write(open_run(copy), "ada/library", "bf16")
+    assert words in text and f"- {method}\n" in text and "Learnt are answers" not in text
+
+
 @pytest.fixture
 def hub(monkeypatch):
     """Stands in for the client of the hub, and notes what it is asked."""

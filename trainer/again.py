@@ -62,18 +62,21 @@ def evaluate_again(folder: Path, data: Path | None = None, previous: Path | None
     use_threads(config.threads)
     examples = untrained(test_lines(run, data), {each.folder for each in asked_of.values()})
     losses: dict[str, dict[str, Any]] = {}
+    rejected: dict[str, dict[str, Any]] = {}
     answers: dict[str, dict[str, Any]] = {}
     lines: dict[str, Any] = {}
     for name, owner in asked_of.items():
         each = speaker(name, owner)
         say(f"Measuring {each.name}.")
         rendered, *_ = each.renderer.render_all(examples)
-        rendered = [line for line in rendered if len(line.input_ids) <= each.longest]
+        rendered = [line for line in rendered if line.longest <= each.longest]
         lines = {line.example.place: line for line in rendered if not lines or line.example.place in lines}
         if not lines:
             raise UserError("No test line is short enough for each of the models. Name other lines with --data")
-        found = line_losses(each.model, list(lines.values()), each.renderer.tokenizer.pad_token_id, each.device)
-        losses[each.name] = dict(zip(lines, found, strict=True))
+        others = {place: line.rejected for place, line in lines.items() if line.rejected}
+        for kept, some in ((losses, lines), (rejected, others)):
+            found = line_losses(each.model, list(some.values()), each.renderer.tokenizer.pad_token_id, each.device)
+            kept[each.name] = dict(zip(some, found, strict=True))
         # Chosen of all that are left so far: a later model may leave out more, and answers to those go with them.
         prompts = [line.example for line in choose(list(lines.values()), config.samples, config.seed)]
         said = generate(each.model, each.renderer, prompts, config, each.device)
@@ -85,6 +88,7 @@ def evaluate_again(folder: Path, data: Path | None = None, previous: Path | None
         {name: [found[place] for place in lines] for name, found in losses.items()},
         asked,
         {name: [said[prompt.place] for prompt in asked] for name, said in answers.items()},
+        {name: [found[place] for place in lines if place in found] for name, found in rejected.items()},
     )
     if previous:
         evaluation["previous"] = str(previous)
@@ -175,15 +179,21 @@ def asked_alone(question: str) -> dataset.Messages:
 
 
 def test_lines(run: Finished, data: Path | None) -> list[Example]:
-    """Return the lines that are tested, each said to be of the test split."""
+    """Return the lines that are tested, each said to be of the test split: answers to be like, no bad ones.
+
+    Other lines may be pairs, also of a run that learnt from preferences, or rows such as that run was trained on.
+    """
     facts, config = run.facts, run.options
+    method = config.method
+    if data and method != "sft" and not dataset.read(data, "sft")[1]:
+        method = "sft"
     if data and data.is_file():
-        return [replace(example, split="test") for example in dataset.read_examples(data)]
+        return [replace(each, split="test") for each in dataset.read_examples(data, method) if each.good]
     path = data or Path(facts["data"]["path"])
     if data is None and dataset.describe(path)["sha256"] != facts["data"]["sha256"]:
         raise UserError(f"{path} was changed since the run, so its test lines may be others. Name lines with --data")
-    examples = dataset.split(dataset.read_examples(path), config.validation, config.test, config.seed)
-    found = [example for example in examples if example.split == "test"]
+    examples = dataset.split(dataset.read_examples(path, method), config.validation, config.test, config.seed)
+    found = [example for example in examples if example.split == "test" and example.good]
     if not found:
         raise UserError(f"{path} has no test lines. Name others with --data FILE")
     return found

@@ -89,7 +89,8 @@ class Finished:
                 path = Path(self.facts["data"]["path"])
                 if describe(path)["sha256"] == self.facts["data"]["sha256"]:
                     shares = (self.config[name] for name in ("validation", "test", "seed"))
-                    examples = sorted(split(read_examples(path), *shares), key=lambda each: each.split == "train")
+                    examples = split(read_examples(path, self.config["method"]), *shares)
+                    examples = sorted((each for each in examples if each.good), key=lambda each: each.split == "train")
                     found |= {each.fingerprint: each for each in examples if each.fingerprint not in found}
             except UserError:
                 pass

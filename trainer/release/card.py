@@ -32,14 +32,14 @@ def write(run: Finished, name: str, dtype: str) -> str:
         base_model=base if is_on_hub(run) else None,
         library_name="transformers",
         pipeline_tag="text-generation",
-        tags=["curator", method_of(run)],
+        tags=["curator", method_of(run), *([] if run.config["method"] == "sft" else [run.config["method"]])],
         model_name=name,
         eval_results=results or None,
     )
     parts = [
         f"---\n{head.to_yaml()}\n---",
         f"# {name}",
-        f"{base}, fine-tuned on questions and answers: {data}.",
+        f"{base}, fine-tuned on {LEARNT_FROM[run.config['method']]}: {data}.",
         "## Use",
         USE.format(name=name),
         "System messages, earlier turns and questions are written by the chat template in this folder, as they were "
@@ -55,6 +55,16 @@ def write(run: Finished, name: str, dtype: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+LEARNT_FROM = {
+    "sft": "questions and answers",
+    "dpo": "chosen and rejected answers to the same questions",
+    "kto": "answers that were judged good or bad",
+}
+METHODS = {
+    "sft": "Learnt are answers and their end tokens; system messages, earlier turns and questions are read only",
+    "dpo": "DPO, beta {beta:g}: chosen answers became likelier than rejected ones, measured against the base",
+    "kto": "KTO, beta {beta:g}: good answers became likelier and bad ones less, measured against the base",
+}
 USE = """```python
 from transformers import pipeline
 
@@ -64,7 +74,9 @@ print(answer([{{"role": "user", "content": "…"}}], max_new_tokens=200)[0]["gen
 
 
 def is_on_hub(run: Finished) -> bool:
-    return bool(run.base["name"] != "builtin" and run.base.get("revision"))
+    # A folder inside the hub's cache has a revision too, and its path is nobody's business.
+    is_name = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", run.base["name"]) is not None
+    return bool(is_name and run.base["name"] != "builtin" and run.base.get("revision"))
 
 
 def base_of(run: Finished) -> str:
@@ -120,7 +132,7 @@ def training(run: Finished, dtype: str) -> list[str]:
         f"Trained: {what}",
         f"{lines.get('train', 0):,} lines, {config['epochs']:g} epochs, {config['batch_size']} lines a step, "
         f"learning rate {config['learning_rate']:g} ({config['schedule']}), seed {config['seed']}",
-        "Learnt are answers and their end tokens; system messages, earlier turns and questions are read only",
+        METHODS[config["method"]].format(beta=config["beta"]),
         "Software: " + ", ".join(f"{name} {version}" for name, version in run.facts.get("software", {}).items()),
     ]
 
