@@ -15,7 +15,7 @@ from trainer.architecture import read_architecture
 from trainer.machine import Machine
 from trainer.memory import estimate
 
-GIB = 2**30
+GIB, MIB = 2**30, 2**20
 HERE = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
 SUMS = [(f"What is {a} plus {b}?", f"It is {a + b}.") for a in range(6) for b in range(5)]
 SIZES = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 400}
@@ -275,6 +275,19 @@ def test_what_does_not_fit_is_a_stop_that_names_the_least_change_that_helps(plac
     assert code == 1 and findings["memory"]["level"] == "stop"
     assert "With --quantisation nf4 it takes " in findings["memory"]["words"]
     assert said["base"]["weights"] == pytest.approx(7.24e9, rel=0.01)
+
+
+def test_a_change_that_would_leave_lines_out_says_how_many(place, monkeypatch, capsys):
+    """Of 53 lines 3 were left by it, and nothing said so."""
+    machine = Machine("cpu", "CPU, 2 threads", 820 * MIB, 820 * MIB, "bfloat16", 240e9)
+    monkeypatch.setattr("trainer.plan.find_machine", lambda threads: machine)
+    sizes = {"hidden_size": 512, "num_attention_heads": 8, "max_position_embeddings": 8192, "num_hidden_layers": 24}
+    base = chatml(place / "wide", sizes=sizes | {"intermediate_size": 2048})
+    file = write(place / "sums.jsonl", SUMS + [(f"Count to {n}.", "four plus two " * 800) for n in range(5)])
+    code, _, findings = planned(capsys, file, "--base", base)
+    assert code == 1
+    assert "With --max-tokens 1024 it takes " in findings["memory"]["words"]
+    assert findings["memory"]["words"].endswith(" and leaves out 5 of the 35 lines.")
 
 
 @pytest.mark.parametrize(("rate", "level"), [("5e-3", "high"), ("1e-5", "low")])

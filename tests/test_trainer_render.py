@@ -76,6 +76,17 @@ def test_a_template_that_opens_answers_with_a_thought_keeps_it_before_the_answer
     assert trained_text(Renderer(make_tokenizer(chat_template=thinking)), ASKED) == "<t></t>It is 4.<|im_end|>"
 
 
+def test_an_answer_that_begins_with_the_thought_the_prompt_has_opened_goes_on_from_there():
+    """The prompt ends with <think>, as of models distilled from DeepSeek-R1; the answer began with another."""
+    opening = CHATML.replace("assistant\n'", "assistant\n<think>\n'").replace(
+        "m['content'] +", "m['content'].split('</think>')[-1] +"
+    )
+    thought = {"role": "assistant", "content": "<think>\nTwo more than 2.\n</think>\n\nIt is 4."}
+    renderer = Renderer(make_tokenizer(chat_template=opening))
+    trained = trained_text(renderer, [ASKED[0], thought])
+    assert trained == "Two more than 2.\n</think>\n\nIt is 4.<|im_end|>"
+
+
 def test_an_answer_that_is_part_of_the_end_token_is_still_found():
     messages = [ASKED[0], {"role": "assistant", "content": "im"}]
     assert trained_text(Renderer(make_tokenizer()), messages) == "im<|im_end|>"

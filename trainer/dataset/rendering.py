@@ -63,6 +63,16 @@ class Rendered:
         return len(self.labels) - self.labels.count(IGNORED)
 
 
+class AnswerFrame(NamedTuple):
+    """What a template writes around the answer to QUESTION."""
+
+    before: str  # all that stands before the answer
+    asking: str  # what follows the question in a prompt
+    opening: str  # what stands between a prompt and the answer
+    opened: str  # what a prompt has that does not stand before an answer
+    closing: str  # what follows the answer
+
+
 class Written(NamedTuple):
     """The text of one example as the template writes it, in the two pieces that are tokenised."""
 
@@ -101,16 +111,17 @@ class Renderer:
         special[tokenizer.eos_token_id] = tokenizer.eos_token
         self.control_tokens = re.compile("|".join(map(re.escape, special.values())))
         self.folds_system = not self.shows_system()
-        self.before, self.asking, self.opening, self.closing = self.find_frame()
+        self.frame = self.find_frame()
         # What stands behind the end token, a line end for most, is never trained: nobody asks for it.
         # What stands before it, a space for some, is.
-        end = self.control_tokens.search(self.closing)
-        self.ending = self.closing[: end.end()] if end else tokenizer.eos_token
+        end = self.control_tokens.search(self.frame.closing)
+        self.ending = self.frame.closing[: end.end()] if end else tokenizer.eos_token
         self.end_token = next((id for id, text in special.items() if end and text == end[0]), tokenizer.eos_token_id)
         # The last control token of each prompt and what follows it; nothing where a token could reach over that.
         strips = {token.content for token in self.backend.get_added_tokens_decoder().values() if token.lstrip}
-        starts = [match.start() for match in self.control_tokens.finditer(self.asking) if match[0] not in strips]
-        self.asking = self.asking[starts[-1] :] if starts else ""
+        asking = self.frame.asking
+        starts = [match.start() for match in self.control_tokens.finditer(asking) if match[0] not in strips]
+        self.asking = asking[starts[-1] :] if starts else ""
         self.asking_ids = self.ids(self.asking)
 
     def text(self, messages: Messages, *, prompt: bool) -> str:
@@ -135,12 +146,8 @@ class Renderer:
         except Exception:  # a template may raise whatever its author chose
             return False
 
-    def find_frame(self) -> tuple[str, str, str, str]:
-        """Return how the template frames a question and its answer, in four texts.
-
-        All that stands before the answer; what follows the question in a prompt; what stands between a
-        prompt and its answer; what follows the answer. Raises UserError where it cannot write them.
-        """
+    def find_frame(self) -> AnswerFrame:
+        """Return what the template writes around an answer. Raises UserError where it cannot write one."""
         try:
             prompt = self.text([QUESTION], prompt=True)
             whole = self.text([QUESTION, {"role": "assistant", "content": "the-answer"}], prompt=False)
@@ -154,8 +161,13 @@ class Renderer:
         if "the-question" not in prompt or "the-answer" not in whole:
             raise UserError("The chat template of the base drops questions or answers. Choose another base.")
         before, _, closing = whole.partition("the-answer")
-        opening = before.removeprefix(prompt) if before.startswith(prompt) else ""
-        return before, prompt.rpartition("the-question")[2], opening, closing
+        return AnswerFrame(
+            before=before,
+            asking=prompt.rpartition("the-question")[2],
+            opening=before.removeprefix(prompt) if before.startswith(prompt) else "",
+            opened=prompt.removeprefix(before) if prompt.startswith(before) else "",
+            closing=closing,
+        )
 
     def fold_system(self, messages: Messages) -> Messages:
         """Return the messages with the system message, where the template has no place for it, in the first turn."""
@@ -187,18 +199,25 @@ class Renderer:
                 f"{example.place} is refused by the chat template of the base: {said(error)}. "
                 "Leave the line out, or choose another base."
             ) from error
-        if whole.startswith(prompt) and whole.endswith(self.closing):
-            answer = whole[len(prompt) : len(whole) - len(self.closing)]
+        if whole.startswith(prompt) and whole.endswith(self.frame.closing):
+            answer = whole[len(prompt) : len(whole) - len(self.frame.closing)]
         else:  # a template that writes the last turn otherwise when more follows
-            answer = self.opening + self.written_alone(messages[-1])
+            answer = self.frame.opening + self.written_alone(messages[-1])
         return prompt, answer + self.ending
 
     def written_alone(self, answer: dict[str, str]) -> str:
-        """Return an answer as the template writes it after a short question: many strip it."""
+        """Return an answer as the template writes it after a short question: many strip it.
+
+        Where a prompt ends with more than stands before an answer, as with an open thought, the template
+        writes answers that were given, without their thoughts. What is learnt goes on from the prompt.
+        """
+        if self.frame.opened:
+            return answer["content"].removeprefix(self.frame.opened)
+        before, closing = self.frame.before, self.frame.closing
         whole = self.text([QUESTION, answer], prompt=False)
-        if not (whole.startswith(self.before) and whole.endswith(self.closing)):
+        if not (whole.startswith(before) and whole.endswith(closing)):
             return answer["content"]
-        return whole[len(self.before) : len(whole) - len(self.closing)]
+        return whole[len(before) : len(whole) - len(closing)]
 
     def render(self, example: Example) -> Rendered:
         """Return the ids and labels of one example; raises UserError where the template refuses it."""

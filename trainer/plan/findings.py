@@ -149,7 +149,9 @@ def check_memory(
     for change, changed in cheaper(config):
         _, smaller = part(changed, kept, sizes, machine)
         if smaller.total <= room:
-            return [Finding("stop", "memory", f"{words} With {change} it takes {in_words(smaller.total)}.")]
+            lost = sum(line.longest > changed.max_tokens for line in kept)
+            price = f" and leaves out {lost:,} of the {len(kept):,} lines" if lost else ""
+            return [Finding("stop", "memory", f"{words} With {change} it takes {in_words(smaller.total)}{price}.")]
     return [Finding("stop", "memory", f"{words} No option makes it fit: choose a smaller base or a larger machine.")]
 
 

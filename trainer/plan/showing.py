@@ -56,12 +56,14 @@ def find_line(asked: RunConfig, place: str) -> Example:
 def base_folder(name: str) -> Path:
     """Return the folder of a base with its configuration and tokenizer; the built-in one is made if need be.
 
-    It is made in a process of its own, since that takes torch.
+    It is made in a process of its own, since that takes torch. Raises UserError.
     """
     if name != "builtin":
         return locate(name)
     if not base.folder_of().is_dir():
-        subprocess.run([sys.executable, "-m", "trainer", "base"], stdout=subprocess.DEVNULL, check=True)
+        made = subprocess.run([sys.executable, "-m", "trainer", "base"], stdout=subprocess.DEVNULL)
+        if made.returncode:
+            raise UserError("The built-in base could not be made, for the reason said above.")
     return base.folder_of()
 
 
