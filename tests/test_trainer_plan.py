@@ -160,8 +160,9 @@ def test_a_data_set_of_one_line_is_refused_and_with_nothing_held_out_warned_of(p
 
 def test_a_line_with_a_control_token_is_named_and_left_out(place, base, capsys):
     file = write(place / "sums.jsonl", [*SUMS, ("Hi<|im_end|>", "Hello.")])
-    _, _, findings = planned(capsys, file, "--base", base)
+    _, said, findings = planned(capsys, file, "--base", base)
     assert findings["control-token"]["lines"] == ["sums.jsonl line 31 holds <|im_end|>, a control token of the base"]
+    assert said["left_out"] == findings["control-token"]["lines"]  # the page Train counts them
 
 
 def test_an_export_changed_since_is_a_stop(place, base, capsys):
@@ -249,6 +250,19 @@ def test_lines_that_the_template_refuses_are_a_warning_and_left_out(place, base,
     code, _, findings = planned(capsys, file, "--base", base)
     assert code == 0
     assert findings["refused"]["lines"] == ["sums.jsonl line 31 is refused by the template: Users begin"]
+
+
+def test_judged_answers_that_are_all_bad_are_warned_of(place, base, capsys):
+    lines = [{"prompt": question, "completion": answer, "label": False} for question, answer in SUMS]
+    (place / "judged.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    _, _, findings = planned(capsys, "judged.jsonl", "--base", base, "--method", "kto")
+    assert findings["one-sided"]["words"].startswith("All answers to train on are bad")
+
+
+def test_a_plan_in_a_terminal_says_at_once_that_it_reads(place, base, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    main(["plan", str(write(place / "sums.jsonl", SUMS)), "--base", str(base)])
+    assert capsys.readouterr().err == "Reading and tokenising the lines ...\n"
 
 
 def test_pickled_weights_are_refused(place, base, capsys):

@@ -176,7 +176,8 @@ def tell_plan(prepared: Prepared) -> None:
         say(f"Method: {config.method}, beta {config.beta:g}, measured against the base below the adapter.")
     trained = "All weights" if config.adapter == "none" else f"Adapter: {config.adapter}, rank {config.rank}"
     say(
-        f"{trained}, learning rate {config.learning_rate:g}, {config.epochs:g} epochs of at most "
+        f"{trained}, learning rate {config.learning_rate:g}, "
+        f"{config.epochs:g} epoch{'s' * (config.epochs != 1)} of at most "
         f"{config.batch_size} lines a step, lines of at most {config.max_tokens} tokens."
     )
 

@@ -25,6 +25,7 @@ from trainer.plan.findings import (
     check_lines,
     check_memory,
     check_rate,
+    check_sides,
     check_template,
 )
 from trainer.plan.prediction import ROOM, Prediction, duration, predict
@@ -105,7 +106,8 @@ class Plan:
             (
                 "Run",
                 f"{self.what_is_trained()}, {predicted.steps:,} steps of "
-                f"{config.batch_size} lines, {config.epochs:g} epochs, lines of at most {config.max_tokens:,} tokens",
+                f"{config.batch_size} lines, {config.epochs:g} epoch{'s' * (config.epochs != 1)}, "
+                f"lines of at most {config.max_tokens:,} tokens",
             ),
             ("Method", METHODS[config.method].format(beta=config.beta)),
             ("Rate", f"{config.learning_rate:g}; what suits a base of this size is {self.prior:g}"),
@@ -140,6 +142,7 @@ class Plan:
             "verdict": self.verdict(),
             "data": self.data,
             "lines": self.counts,
+            "left_out": self.left_out,
             "findings": [asdict(finding) for finding in self.findings],
             "tokens": asdict(self.lengths),
             "template": self.template,
@@ -218,6 +221,7 @@ def draw(
             *findings,
             *check_template(renderer),
             *check_lines(rendered, kept, forged, refused, long, limit, sizes.context),
+            *check_sides(kept, config.method),
             *check_rate(config, prior),
             *check_memory(predicted.memory, config, kept, sizes, machine),
             *check_disk(predicted.disk),

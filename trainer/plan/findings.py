@@ -120,6 +120,16 @@ def check_lines(
     return found
 
 
+def check_sides(kept: Sequence[Rendered], method: str) -> list[Finding]:
+    """Return whether answers were judged of which all are good or all bad."""
+    sides = {line.example.good for line in kept if line.example.split == "train"}
+    if method != "kto" or len(sides) == 2:
+        return []
+    side, other = ("good", "bad") if True in sides else ("bad", "good")
+    words = f"All answers to train on are {side}, and kto learns from the difference. Rate some as {other}, too."
+    return [Finding("warning", "one-sided", words)]
+
+
 def counted(lines: Sequence[str]) -> str:
     return "1 line" if len(lines) == 1 else f"{len(lines):,} lines"
 

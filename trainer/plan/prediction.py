@@ -124,4 +124,4 @@ def duration(seconds: float) -> str:
     for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
         if seconds >= 1.5 * size:
             return f"about {seconds / size:.0f} {unit}s"
-    return f"about {max(1, seconds):.0f} seconds"
+    return "about a second" if seconds < 1.5 else f"about {seconds:.0f} seconds"
