@@ -143,7 +143,7 @@ def rate_curve(found: Mapping[str, Any], used: float | None, title: str) -> Mark
 
 def curve(spec: dict[str, Any], title: str, description: str) -> Markup:
     """Draw lines wide and narrow; the style sheet shows the one whose labels can be read where the figure stands."""
-    narrow = spec | {"width": 250, "height": 180}
+    narrow = spec | {"width": 340, "height": 200}
     wide_one, narrow_one = (once_drawn(json.dumps(each), title, description) for each in (spec, narrow))
     return Markup(wide_one + narrow_one.replace('class="figure"', 'class="figure narrow"', 1))
 
@@ -263,7 +263,7 @@ def figure(spec: Mapping[str, Any], title: str, description: str) -> Markup:
     config = {
         "background": "transparent",
         "view": {"stroke": None},
-        "axis": quiet | {"domainColor": RULE, "tickColor": RULE, "gridColor": RULE, "labelFontSize": 11},
+        "axis": quiet | {"domainColor": RULE, "tickColor": RULE, "gridColor": RULE, "labelFontSize": 12, "titleFontSize": 12},
         "legend": quiet | {"labelFontSize": 12, "labelColor": INK},
     }
     svg = vl_convert.vegalite_to_svg({**spec, "config": config})
