@@ -259,11 +259,12 @@ def figure(spec: Mapping[str, Any], title: str, description: str) -> Markup:
     """Draw a Vega-Lite specification as SVG that carries its title and says in words what it shows."""
     import vl_convert  # 0.4 s at the first figure: only pages with a figure pay for it
 
+    size = {"labelFontSize": 12, "titleFontSize": 12}
     quiet = {"labelColor": QUIET, "titleColor": QUIET, "labelFont": FONT, "titleFont": FONT}
     config = {
         "background": "transparent",
         "view": {"stroke": None},
-        "axis": quiet | {"domainColor": RULE, "tickColor": RULE, "gridColor": RULE, "labelFontSize": 12, "titleFontSize": 12},
+        "axis": quiet | {"domainColor": RULE, "tickColor": RULE, "gridColor": RULE, **size},
         "legend": quiet | {"labelFontSize": 12, "labelColor": INK},
     }
     svg = vl_convert.vegalite_to_svg({**spec, "config": config})
