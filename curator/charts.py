@@ -143,7 +143,7 @@ def rate_curve(found: Mapping[str, Any], used: float | None, title: str) -> Mark
 
 def curve(spec: dict[str, Any], title: str, description: str) -> Markup:
     """Draw lines wide and narrow; the style sheet shows the one whose labels can be read where the figure stands."""
-    narrow = spec | {"width": 250, "height": 180}
+    narrow = spec | {"width": 340, "height": 200}
     wide_one, narrow_one = (once_drawn(json.dumps(each), title, description) for each in (spec, narrow))
     return Markup(wide_one + narrow_one.replace('class="figure"', 'class="figure narrow"', 1))
 
@@ -259,11 +259,12 @@ def figure(spec: Mapping[str, Any], title: str, description: str) -> Markup:
     """Draw a Vega-Lite specification as SVG that carries its title and says in words what it shows."""
     import vl_convert  # 0.4 s at the first figure: only pages with a figure pay for it
 
+    size = {"labelFontSize": 12, "titleFontSize": 12}
     quiet = {"labelColor": QUIET, "titleColor": QUIET, "labelFont": FONT, "titleFont": FONT}
     config = {
         "background": "transparent",
         "view": {"stroke": None},
-        "axis": quiet | {"domainColor": RULE, "tickColor": RULE, "gridColor": RULE, "labelFontSize": 11},
+        "axis": quiet | {"domainColor": RULE, "tickColor": RULE, "gridColor": RULE, **size},
         "legend": quiet | {"labelFontSize": 12, "labelColor": INK},
     }
     svg = vl_convert.vegalite_to_svg({**spec, "config": config})
