@@ -10,6 +10,7 @@ import threading
 import pytest
 from trainer_fixtures import SUMS, sums, tiny_base  # noqa: F401
 
+from trainer import UserError
 from trainer.__main__ import main
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -247,6 +248,29 @@ def test_a_signal_that_comes_after_the_last_step_stops_too(tiny_base, sums, tmp_
     folder = tmp_path / "run"
     assert main(["run", str(sums), "--base", str(tiny_base), "-o", str(folder), *TEN_STEPS]) == 143
     assert f"Stopped. Go on with: python -m trainer resume {folder}" in capsys.readouterr().err
+
+
+def test_a_signal_that_comes_while_the_end_is_written_down_does_not_keep_it_from_that(
+    tiny_base, sums, tmp_path, monkeypatch  # noqa: F811
+):  # fmt: skip
+    """The launcher ends a process whose neighbour was killed as it says so itself: run.json was left at "running"."""
+    from trainer import run
+    from trainer.record import Record
+
+    def neighbour_is_gone(*_):
+        raise UserError("Another process of the run has ended")
+
+    def interrupted(self):
+        if self.facts["state"] == "failed":
+            os.kill(os.getpid(), signal.SIGTERM)
+        write(self)
+
+    write = Record.write
+    monkeypatch.setattr(Record, "write", interrupted)
+    monkeypatch.setattr(run, "finish", neighbour_is_gone)
+    folder = tmp_path / "run"
+    assert main(["run", str(sums), "--base", str(tiny_base), "-o", str(folder), *TEN_STEPS]) == 1
+    assert json.loads((folder / "run.json").read_text())["error"] == "Another process of the run has ended"
 
 
 def test_a_disk_that_fills_behind_the_last_checkpoint_is_said_and_the_run_goes_on(
