@@ -136,6 +136,19 @@ def test_behind_a_checkpoint_that_is_gone_on_from_there_is_none(stopped, monkeyp
     assert len(lines_of(stopped / "metrics.jsonl")) == 4
 
 
+def test_where_no_checkpoint_is_whole_the_run_begins_again_and_says_so(stopped, monkeypatch, capsys):
+    from trainer import run
+
+    for file in (stopped / "checkpoints").glob("*/files.json"):
+        file.unlink()
+    monkeypatch.setattr(run, "finish", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    assert main(["resume", str(stopped)]) == 130
+    said = capsys.readouterr().err
+    assert "The checkpoint of step 5 is not whole: files.json is missing." in said
+    assert "No checkpoint is whole: beginning at the first step." in said
+    assert lines_of(stopped / "metrics.jsonl") == []
+
+
 def test_what_a_checkpoint_has_seen_is_written_before_it(tiny_base, sums, tmp_path, monkeypatch):  # noqa: F811
     """A run killed right behind a checkpoint used to lack the losses of the lines since the one before."""
     from trainer import checkpoints
