@@ -10,6 +10,7 @@ import threading
 import pytest
 from trainer_fixtures import SUMS, sums, tiny_base  # noqa: F401
 
+from trainer import UserError
 from trainer.__main__ import main
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -135,6 +136,19 @@ def test_behind_a_checkpoint_that_is_gone_on_from_there_is_none(stopped, monkeyp
     assert len(lines_of(stopped / "metrics.jsonl")) == 4
 
 
+def test_where_no_checkpoint_is_whole_the_run_begins_again_and_says_so(stopped, monkeypatch, capsys):
+    from trainer import run
+
+    for file in (stopped / "checkpoints").glob("*/files.json"):
+        file.unlink()
+    monkeypatch.setattr(run, "finish", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    assert main(["resume", str(stopped)]) == 130
+    said = capsys.readouterr().err
+    assert "The checkpoint of step 5 is not whole: files.json is missing." in said
+    assert "No checkpoint is whole: beginning at the first step." in said
+    assert lines_of(stopped / "metrics.jsonl") == []
+
+
 def test_what_a_checkpoint_has_seen_is_written_before_it(tiny_base, sums, tmp_path, monkeypatch):  # noqa: F811
     """A run killed right behind a checkpoint used to lack the losses of the lines since the one before."""
     from trainer import checkpoints
@@ -247,6 +261,29 @@ def test_a_signal_that_comes_after_the_last_step_stops_too(tiny_base, sums, tmp_
     folder = tmp_path / "run"
     assert main(["run", str(sums), "--base", str(tiny_base), "-o", str(folder), *TEN_STEPS]) == 143
     assert f"Stopped. Go on with: python -m trainer resume {folder}" in capsys.readouterr().err
+
+
+def test_a_signal_that_comes_while_the_end_is_written_down_does_not_keep_it_from_that(
+    tiny_base, sums, tmp_path, monkeypatch  # noqa: F811
+):  # fmt: skip
+    """The launcher ends a process whose neighbour was killed as it says so itself: run.json was left at "running"."""
+    from trainer import run
+    from trainer.record import Record
+
+    def neighbour_is_gone(*_):
+        raise UserError("Another process of the run has ended")
+
+    def interrupted(self):
+        if self.facts["state"] == "failed":
+            os.kill(os.getpid(), signal.SIGTERM)
+        write(self)
+
+    write = Record.write
+    monkeypatch.setattr(Record, "write", interrupted)
+    monkeypatch.setattr(run, "finish", neighbour_is_gone)
+    folder = tmp_path / "run"
+    assert main(["run", str(sums), "--base", str(tiny_base), "-o", str(folder), *TEN_STEPS]) == 1
+    assert json.loads((folder / "run.json").read_text())["error"] == "Another process of the run has ended"
 
 
 def test_a_disk_that_fills_behind_the_last_checkpoint_is_said_and_the_run_goes_on(

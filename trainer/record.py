@@ -9,7 +9,9 @@ import json
 import os
 import platform
 import secrets
+import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
@@ -107,6 +109,20 @@ def is_at_work(folder: Path) -> bool:
         os.close(handle)
 
 
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let no signal break off what takes a moment: where one ends a run, others often follow."""
+    if threading.current_thread() is not threading.main_thread():  # which alone gets any
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 class Record:
     """A run as it is written down, used as a context: what ends the run is its last line.
 
@@ -198,7 +214,7 @@ class Record:
             self.facts["state"] = "done"
         self.facts["ended"] = now()
         # On a full disk the sentence that says so is worth more than the record that cannot be written.
-        with contextlib.suppress(OSError) if error else contextlib.nullcontext():
+        with undisturbed(), contextlib.suppress(OSError) if error else contextlib.nullcontext():
             self.write()
 
     def write(self) -> None:

@@ -122,7 +122,8 @@ def go_on(record: Record, to: report.Destination | None) -> None:
     prepared = prepare_all(replace(config, unverified=True), Path(record.facts["data"]["path"]))
     ranks.agree(lambda: check_same(prepared, record, checkpoint))
     step = checkpoint.step if checkpoint else 0
-    say(f"Going on after step {step}." if checkpoint else "There is no checkpoint yet: beginning at the first step.")
+    none = "No checkpoint is whole" if faults else "There is no checkpoint yet"
+    say(f"Going on after step {step}." if checkpoint else f"{none}: beginning at the first step.")
     record.facts["processes"] = ranks.count()
     record.go_on(step)
     ranks.first(lambda: checkpoints.keep_until(record.folder, step))
