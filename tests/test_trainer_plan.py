@@ -80,6 +80,20 @@ def test_a_plan_imports_neither_torch_nor_transformers(place, base):
     assert ran.stderr == "\n"
 
 
+def test_who_reads_only_the_head_of_a_plan_sees_no_traceback(place, base):
+    write(place / "sums.jsonl", SUMS)
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "trainer", "plan", "sums.jsonl", "--base", str(base)],
+        env=HERE,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 def test_every_fault_of_the_data_is_counted_and_ten_are_shown(place, base, capsys):
     file = write(place / "sums.jsonl", SUMS)
     file.write_text(file.read_text() + '{"question": "Who?", "answer": ""}\n' * 12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from trainer import Stopped, UserError, ranks
 from trainer.cli import make_parser
 
 SEVERAL = ("run", "resume")  # may be started several times by a launcher
+PIPE = 13  # the number of SIGPIPE, which Windows has not
 
 
 def stop(number: int, frame: Any) -> NoReturn:
@@ -18,14 +20,24 @@ def stop(number: int, frame: Any) -> NoReturn:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return 0, or 1 for what the user can mend, or 130 after Ctrl-C and 143 after SIGTERM."""
+    """Run one command and return its exit code.
+
+    0, or 1 for what the user can mend, 130 after Ctrl-C, 143 after SIGTERM, and 141 where nobody reads on.
+    """
     signal.signal(signal.SIGTERM, stop)  # being ended is being stopped: the record says so
     try:
         arguments = vars(make_parser().parse_args(argv))
-        act = arguments.pop("act")
-        if ranks.count() > 1 and act.__name__ not in SEVERAL:
+        do = arguments.pop("act")
+        act = do.__name__
+        if ranks.count() > 1 and act not in SEVERAL:
             raise UserError(f"Only {' and '.join(SEVERAL)} work in several processes. Start others with python alone.")
-        act(arguments)
+        do(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads has seen enough, as `head` does; a run has other pipes too
+        if act in SEVERAL:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + PIPE
     except UserError as error:
         if ranks.tells(error):
             print(f"Error: {error}", file=sys.stderr)

@@ -306,6 +306,7 @@ def save_result(model: Any, prepared: Prepared, record: Record, options: dict[st
     else:
         folder = record.folder / "adapter"
         model.save_pretrained(folder, save_embedding_layers=False, **options)
+        (folder / "README.md").unlink(missing_ok=True)  # a form that PEFT leaves to be filled in; `merge` writes a card
     prepared.base.tokenizer.save_pretrained(folder)
 
 
