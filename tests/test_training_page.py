@@ -19,16 +19,17 @@ from waiting import ended, wait_until
 from curator import charts, exports, jobs, training, versions
 from curator.models import Job, Run, writing
 from curator.search import Selection
+from curator.training import folder as on_disk
 from trainer.config import RunConfig
 
-end_of = training.end_of
+end_of = on_disk.end_of
 PRETENDER = [sys.executable, str(Path(__file__).with_name("pretend_trainer.py"))]
 
 
 @pytest.fixture
 def trainer(monkeypatch, home):
     """A trainer that learns nothing; what it left running ends with the test."""
-    monkeypatch.setattr(training, "TRAINER", PRETENDER)
+    monkeypatch.setattr("curator.training.process.TRAINER", PRETENDER)
     yield
     for marker in (home / "runs").glob("*.pid"):
         training.send(marker.with_suffix(""), signal.SIGKILL)
@@ -144,7 +145,7 @@ def test_how_far_a_run_is_is_read_from_the_end_of_its_metrics_alone(tmp_path, mo
     rows = [json.dumps({"step": step, "loss": 1.0}) for step in range(1, 5001)]
     (tmp_path / "metrics.jsonl").write_text("\n".join([*rows, '{"step": 50']))
     asked = []
-    monkeypatch.setattr(training, "end_of", lambda path, most: asked.append(most) or end_of(path, most))
+    monkeypatch.setattr(on_disk, "end_of", lambda path, most: asked.append(most) or end_of(path, most))
     assert training.now(tmp_path).step == 5000 and asked == [training.LAST_BYTES]
 
 
