@@ -1,5 +1,6 @@
 """The real trainer: started by a press on the page, and reporting to a server from elsewhere."""
 
+import json
 import re
 
 import pytest
@@ -31,6 +32,19 @@ def test_a_run_is_planned_started_and_done_from_the_page(app, client, session, m
     assert (run.state, run.version_id) == ("done", version.id)
     page = client.get(f"/runs/{run.id}").text
     assert "Base beside tuned" in page and "Perplexity" in page and "<svg" in page
+
+
+def test_judged_answers_are_planned_from_the_page(app, client, tiny_base, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "exports" / "preferences.jsonl"
+    file.parent.mkdir()
+    rows = [{"prompt": question, "chosen": answer, "rejected": "Who knows?"} for question, answer in SUMS]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert f'<option value="{file}">exports/preferences.jsonl' in client.get("/training/").text
+    form = {"data": file, "name": "kestrel", "base": str(tiny_base), "method": "dpo"}
+    plan = ended(app, number_of(client.post("/training/plan", data=form)))
+    assert plan.state == "done" and plan.result["plan"]["config"]["method"] == "dpo", plan.error
+    assert "chosen and rejected answers (DPO)" in client.get(f"/training/plan/{plan.id}").text
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -279,7 +279,7 @@ def test_a_run_is_followed_and_stopped_in_the_browser_by_keys_alone(app, version
 
 
 def test_a_run_can_be_asked_for_again_with_other_options(client, session, run_folder):
-    asked = {"method": "sft", "base": "models/tiny", "epochs": 2.0, "learning_rate": None, "seed": 7, "force": True}
+    asked = {"method": "dpo", "base": "models/tiny", "epochs": 2.0, "learning_rate": None, "seed": 7, "force": True}
     record = json.loads((run_folder / "run.json").read_text()) | {"config": {"asked": asked}, "state": "failed"}
     manifest = {"fingerprint": versions.get(session, 1).fingerprint}
     (run_folder / "run.json").write_text(json.dumps(record | {"data": {"manifest": manifest}}))
@@ -289,6 +289,7 @@ def test_a_run_can_be_asked_for_again_with_other_options(client, session, run_fo
     href = unescape(re.search(r'href="([^"]*)">Train again', page)[1])
     form = client.get(href).text
     assert 'value="models/tiny"' in form and 'name="epochs" value="2"' in form and 'name="seed" value="7"' in form
+    assert '<option value="dpo" selected>' in form
 
 
 def test_a_curve_is_drawn_anew_where_its_labels_would_be_too_small_to_read(page, client, run_folder):

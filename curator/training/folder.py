@@ -21,8 +21,10 @@ NAME = re.compile(r"[^\W_][\w.-]{0,63}")
 
 
 def exported(places: list[Path]) -> list[Path]:
-    """Return the folders of exports in these places."""
-    return [file.parent for place in places if place.is_dir() for file in sorted(place.glob("*/manifest.json"))]
+    """Return what was exported to these places: folders with their manifest, then files of lines, by name."""
+    there = [place for place in places if place.is_dir()]
+    folders = [file.parent for place in there for file in sorted(place.glob("*/manifest.json"))]
+    return [*folders, *(file for place in there for file in sorted(place.glob("*.jsonl")))]
 
 
 def checked_name(name: str, home: Path) -> Path:

@@ -21,6 +21,7 @@ class Option(NamedTuple):
 
 
 CHOICES = {
+    "method": {"": "answers", "dpo": "chosen and rejected answers (DPO)", "kto": "answers judged good or bad (KTO)"},
     "quantisation": {"": USUAL, "nf4": "4 bits (NF4)", "int8": "8 bits (INT8)", "none": "as it is"},
     "adapter": {"": USUAL, "lora": "LoRA", "rslora": "rsLoRA", "dora": "DoRA", "none": "none"},
     "schedule": {"": USUAL, **{name: name for name in ("cosine", "linear", "constant", "plateau")}},
@@ -31,6 +32,7 @@ FEW = (
     Option("quantisation", "Base kept in", "4 bits take the least memory", CHOICES["quantisation"]),
 )
 MORE = (
+    Option("method", "Learn from", "judged ones: a file of flask export --ratings", CHOICES["method"]),
     Option("adapter", "Adapter", "none trains all weights", CHOICES["adapter"]),
     Option("rank", "Rank", "empty: 16, or 64 for a narrow base"),
     Option("alpha", "Alpha", "empty: twice the rank"),
@@ -69,7 +71,8 @@ def in_words_of_the_form(said: str) -> str:
 def asked_again(record: Mapping[str, Any]) -> dict[str, str]:
     """Return the options that a run was asked for, as the form takes them; none where its record does not say."""
     match record:
-        case {"config": {"asked": {"method": "sft", **asked}}}:
+        case {"config": {"asked": {"method": method, **asked}}}:
+            asked |= {"method": None if method == "sft" else method}
             given = {name: asked[name] for name in OPTIONS if isinstance(asked.get(name), str | int | float)}
             return {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in given.items()}
     return {}
