@@ -307,7 +307,7 @@ def test_what_does_not_fit_is_a_stop_that_names_the_least_change_that_helps(plac
 
 def test_a_change_that_would_leave_lines_out_says_how_many(place, monkeypatch, capsys):
     """Of 53 lines 3 were left by it, and nothing said so."""
-    machine = Machine("cpu", "CPU, 2 threads", 820 * MIB, 820 * MIB, "bfloat16", 240e9)
+    machine = Machine("cpu", "CPU, 2 threads", 950 * MIB, 950 * MIB, "bfloat16", 240e9)
     monkeypatch.setattr("trainer.plan.find_machine", lambda threads: machine)
     sizes = {"hidden_size": 512, "num_attention_heads": 8, "max_position_embeddings": 8192, "num_hidden_layers": 24}
     base = chatml(place / "wide", sizes=sizes | {"intermediate_size": 2048})
