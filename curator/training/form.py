@@ -32,7 +32,7 @@ FEW = (
     Option("quantisation", "Base kept in", "4 bits take the least memory", CHOICES["quantisation"]),
 )
 MORE = (
-    Option("method", "Learn from", "judged ones: a file of flask export --ratings", CHOICES["method"]),
+    Option("method", "Learn from", "judged ones: from an export of ratings", CHOICES["method"]),
     Option("adapter", "Adapter", "none trains all weights", CHOICES["adapter"]),
     Option("rank", "Rank", "empty: 16, or 64 for a narrow base"),
     Option("alpha", "Alpha", "empty: twice the rank"),
