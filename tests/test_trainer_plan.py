@@ -273,10 +273,13 @@ def test_judged_answers_that_are_all_bad_are_warned_of(place, base, capsys):
     assert findings["one-sided"]["words"].startswith("All answers to train on are bad")
 
 
-def test_a_plan_in_a_terminal_says_at_once_that_it_reads(place, base, capsys, monkeypatch):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    main(["plan", str(write(place / "sums.jsonl", SUMS)), "--base", str(base)])
-    assert capsys.readouterr().err == "Reading and tokenising the lines ...\n"
+def test_a_plan_says_at_once_that_it_reads_in_a_pipe_too(place, base):
+    write(place / "sums.jsonl", SUMS)
+    words = ["plan", "sums.jsonl", "--base", str(base)]
+    command = [sys.executable, "-m", "trainer", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=HERE, text=True) as planning:
+        lines = planning.stdout.read().splitlines()
+    assert lines[0] == "Reading and tokenising the lines ..." and lines[1].startswith("Data ")
 
 
 def test_pickled_weights_are_refused(place, base, capsys):

@@ -142,8 +142,8 @@ def plan(arguments: dict[str, Any]) -> None:
         view, renderer = show(config, place)
         print_view(view, renderer, as_json=wants_json)
         return
-    if sys.stderr.isatty():  # a million lines take minutes
-        print("Reading and tokenising the lines ...", file=sys.stderr, flush=True)
+    if not wants_json:  # at once, and in a pipe too: a million lines take minutes
+        print("Reading and tokenising the lines ...", flush=True)
     made = make(config)
     print(json.dumps(made.as_json(), ensure_ascii=False, indent=2) if wants_json else "\n".join(made.lines()))
     if made.stops:
